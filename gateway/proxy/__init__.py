@@ -1,0 +1,1 @@
+"""The data plane, in call order: route table, authenticate, authorize, headers, forward, upstream."""

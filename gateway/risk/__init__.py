@@ -1,0 +1,1 @@
+"""Facts about the client behind a request, and what they say about it."""

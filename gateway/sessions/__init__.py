@@ -1,0 +1,1 @@
+"""The heart: sessions, refresh rotation, revocation. No HTTP and no SQL."""

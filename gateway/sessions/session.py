@@ -1,0 +1,81 @@
+"""A session as stored, and the words for how it can end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.risk.facts import ClientFacts
+
+
+class Channel(StrEnum):
+    """How the refresh token travels; fixed at log-in. A token goes back only the way it came."""
+
+    COOKIE = "cookie"
+    BODY = "body"
+
+
+class RevokeReason(StrEnum):
+    """Why a session ended: the `reason` of `session.revoked`."""
+
+    LOGOUT = "logout"
+    LOGOUT_ALL = "logout_all"
+    USER_REVOKED = "user_revoked"
+    REUSE = "reuse"
+    RISK = "risk"
+    ADMIN = "admin"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a reason, not a secret
+    USER_DISABLED = "user_disabled"
+    USER_REMOVED = "user_removed"
+    IDLE = "idle"
+    ABSOLUTE = "absolute"
+    EVICTED = "evicted"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryMark:
+    """One delivery of a successor after the first: who retries, and does that differ from who rotated.
+
+    `generation` is the successor that was delivered again; `differs` is true when the network of the retry is not the
+    one of the rotation.
+    """
+
+    generation: int
+    differs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One log-in, one row, however often it is refreshed. Times are epoch seconds of the store's clock.
+
+    `sid` is UUID text (36 characters, lower case), the only text form there is. `kid` is the master key the refresh
+    tokens are derived from, fixed for life. `generation` is the current one, `delivery` counts how often it was handed
+    out, `confirmed_generation` is the newest one whose arrival is proven, `presented_generation` the newest one that
+    came back as a refresh token. `bound` are the client facts at log-in (or at the last proof), `seen` those of the
+    latest rotation. `last_seen_at` is active use, `last_passive_at` use of passive routes. `max_access_exp` is the
+    latest expiry of any access token issued.
+    """
+
+    sid: str
+    user_id: str
+    channel: Channel
+    kid: int
+    created_at: float
+    auth_time: float
+    amr: tuple[str, ...]
+    generation: int
+    delivery: int
+    confirmed_generation: int
+    presented_generation: int
+    rotated_at: float
+    last_seen_at: float
+    last_passive_at: float
+    max_access_exp: float
+    idle_expires_at: float
+    absolute_expires_at: float
+    bound: ClientFacts
+    seen: ClientFacts
+    retries: tuple[RetryMark, ...] = ()
+    proof_required: bool = False
+    revoked_at: float | None = None
+    revoke_reason: RevokeReason | None = None

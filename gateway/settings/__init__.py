@@ -1,0 +1,1 @@
+"""Configuration: model, loading with precedence, checks across sections, secrets."""

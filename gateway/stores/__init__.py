@@ -1,0 +1,1 @@
+"""Adapters behind the ports: the only package with drivers and SQL."""

@@ -1,0 +1,34 @@
+"""All ports of one deployment, opened together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.credentials.ports import UserStore
+from gateway.sessions.ports import SessionStore
+from gateway.telemetry.ports import EventStore
+from gateway.tokens.ports import KeyStore
+
+
+class Database(Protocol):
+    """The connection behind a set of ports."""
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` when reads or writes would fail."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, then release everything. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What `stores.factory.open_stores` returns."""
+
+    sessions: SessionStore
+    users: UserStore
+    keys: KeyStore
+    events: EventStore
+    database: Database

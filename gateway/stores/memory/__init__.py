@@ -1,0 +1,1 @@
+"""In-memory store: the oracle the other stores are compared with."""

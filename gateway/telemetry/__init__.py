@@ -1,0 +1,1 @@
+"""Logs, the access log and the table of security events."""

@@ -1,0 +1,45 @@
+"""What telemetry asks of a store: a bounded table of security events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A security event at rest. `at` is epoch seconds; `document` is the log line's JSON object."""
+
+    seq: int
+    at: float
+    name: str
+    level: str
+    user_id: str | None
+    session_id: str | None
+    document: bytes
+
+
+class EventStore(Protocol):
+    """Recent security events. Errors as in `SessionStore`."""
+
+    async def append_events(self, events: Sequence[StoredEvent]) -> None:
+        """Append a batch; `seq` of the input is ignored and given by the store."""
+        ...
+
+    async def read_events(
+        self,
+        *,
+        after: int = 0,
+        since: float = 0.0,
+        names: Sequence[str] = (),
+        user_id: str | None = None,
+        limit: int = 1000,
+        newest: bool = False,
+    ) -> tuple[StoredEvent, ...]:
+        """Events in order of `seq`; `newest` takes the last `limit` instead of the first."""
+        ...
+
+    async def trim_events(self, *, keep: int) -> int:
+        """Delete the oldest beyond `keep` rows, at most a few thousand at a time; returns how many went."""
+        ...

@@ -1,0 +1,1 @@
+"""What every HTTP face shares: client address, cookies, CSRF, problem documents."""
