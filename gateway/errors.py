@@ -16,9 +16,7 @@ class GatewayError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
 
-    def __init__(
-        self, detail: str | None = None, *, debug: str | None = None, retry_after: int | None = None
-    ) -> None:
+    def __init__(self, detail: str | None = None, *, debug: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(debug or detail or self.title)
         self.detail = detail
         self.debug = debug

@@ -134,9 +134,7 @@ class SessionStore(Protocol):
         """The session as stored, ended or not; None when unknown."""
         ...
 
-    async def list_live(
-        self, user_id: str | None = None, *, limit: int = 1000, after: str = ""
-    ) -> tuple[Session, ...]:
+    async def list_live(self, user_id: str | None = None, *, limit: int = 1000, after: str = "") -> tuple[Session, ...]:
         """Sessions that could be refreshed now, of one user (newest use first) or of all (by sid, after `after`)."""
         ...
 

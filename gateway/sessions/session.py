@@ -24,7 +24,7 @@ class RevokeReason(StrEnum):
     REUSE = "reuse"
     RISK = "risk"
     ADMIN = "admin"
-    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a reason, not a secret
+    PASSWORD_CHANGED = "password_changed"
     USER_DISABLED = "user_disabled"
     USER_REMOVED = "user_removed"
     IDLE = "idle"
