@@ -1,0 +1,1 @@
+"""What operators and their tools ask the gateway, on a listener of its own."""
