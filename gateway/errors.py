@@ -78,6 +78,18 @@ class InsufficientUserAuthentication(GatewayError):
     status = 401
     title = "Stronger or newer authentication required"
 
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        debug: str | None = None,
+        max_age: int | None = None,
+        acr_values: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(detail, debug=debug)
+        self.max_age = max_age
+        self.acr_values = acr_values
+
 
 class SuspiciousActivity(GatewayError):
     """A binding does not hold: proof is asked for."""
@@ -121,6 +133,14 @@ class MethodNotAllowed(GatewayError):
     def __init__(self, allowed: tuple[str, ...] = (), detail: str | None = None) -> None:
         super().__init__(detail)
         self.allowed = allowed
+
+
+class RequestTimeout(GatewayError):
+    """The client did not send the whole request in time."""
+
+    code = "request_timeout"
+    status = 408
+    title = "Request timed out"
 
 
 class RefreshSuperseded(GatewayError):

@@ -37,6 +37,7 @@ class Name(StrEnum):
     GATEWAY_STARTED = "gateway.started"
     GATEWAY_STOPPED = "gateway.stopped"
     STORE_FAILED = "store.failed"
+    REQUEST_FAILED = "request.failed"
 
 
 @dataclass(frozen=True, slots=True)
