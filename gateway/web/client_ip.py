@@ -76,12 +76,12 @@ def parse_address(entry: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     host, port = entry, ""
     if entry.startswith("["):
         host, bracket, rest = entry[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")) or "." in host.partition(":")[0]:
+        if not bracket or ":" not in host or not (rest == "" or rest.startswith(":")):
             return None
-        port = rest[1:] or ("" if not rest else "x")
+        port = rest[1:] if len(rest) != 1 else "none"
     elif entry.count(":") == 1:
         host, _, port = entry.partition(":")
-        port = port or "x"
+        port = port or "none"
     if port and not (port.isascii() and port.isdigit() and len(port) <= 5):
         return None
     try:
@@ -94,6 +94,5 @@ def parse_address(entry: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def _from_the_right(values: Sequence[bytes]) -> list[bytes]:
-    # One more than the limit is enough to know that the limit is passed; the rest is never split.
-    joined = b",".join(values)
-    return joined.rsplit(b",", MAX_HOPS + 1)[::-1]
+    # What lies beyond the limit stays one unsplit piece, which is enough to know that the limit is passed.
+    return b",".join(values).rsplit(b",", MAX_HOPS)[::-1]
