@@ -1,0 +1,241 @@
+"""The kinds of values a configuration holds: each checks its own shape and says in plain words what is wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, WithJsonSchema
+
+from gateway.settings import units
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?", re.ASCII)
+_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-F]{2})*", re.ASCII)
+_UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A])", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Marks a text that can hold a password: `config show` hides it, and `<key>_file` reads it from a file."""
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` is an RFC 9110 token: what header and cookie names are made of."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` in two; ValueError says what is wrong. An empty host means every interface."""
+    if text.startswith(("unix:", "/")):
+        raise ValueError("unix sockets are not supported by this version: write host:port")
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not an address to listen on: write host:port, such as 127.0.0.1:8080")
+    if ":" in bare and not host.startswith("["):
+        raise ValueError(f"put the IPv6 address in brackets: [{host}]:{port}")
+    if host and ":" not in bare and not _HOST.fullmatch(bare.lower()):
+        raise ValueError(f"{host!r} is neither a host name nor an address")
+    if ":" in bare:
+        ipaddress.IPv6Address(bare.partition("%")[0])
+    return bare, int(port)
+
+
+def _listen(text: str) -> str:
+    split_listen(text)
+    return text
+
+
+def split_http_url(text: str, *, what: str) -> SplitResult:
+    """An absolute http(s) URL without credentials, query or fragment; ValueError says which rule it breaks."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{what} is not a URL: {error}") from error
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise ValueError(f"{what} must not contain a user name or password")
+    if any(ord(char) <= 32 or ord(char) >= 127 for char in text):
+        raise ValueError(f"{what} contains blanks, control or non-ASCII characters")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{what} must be an absolute URL such as http://127.0.0.1:9000")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise ValueError(f"{what} has no usable port")
+    if "?" in text or "#" in text:
+        raise ValueError(f"{what} must not have a query or fragment")
+    _check_host(parts.hostname, what)
+    return parts
+
+
+def _check_host(host: str, what: str) -> None:
+    if ":" in host:
+        ipaddress.IPv6Address(host)
+    elif not _HOST.fullmatch(host):
+        raise ValueError(f"{what}: {host!r} is not a host name")
+
+
+def _origin(text: str, what: str) -> str:
+    parts = split_http_url(text, what=what)
+    if parts.path not in {"", "/"}:
+        raise ValueError(f"{what} must be scheme, host and port only, without a path")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in {None, default} else "")
+
+
+def _public_url(text: str) -> str:
+    return _origin(text, "the public URL")
+
+
+def _allowed_origin(text: str) -> str:
+    if text in {"*", "null"}:
+        raise ValueError(f"{text!r} would allow every site: name the origins, such as https://app.example.com")
+    return _origin(text, "an origin")
+
+
+def _upstream_url(text: str) -> str:
+    parts = split_http_url(text, what="an upstream")
+    if parts.path not in {"", "/"}:
+        check_path(parts.path)
+    return text
+
+
+def check_path(text: str) -> str:
+    """`text` if it is a path in the one spelling that requests are matched in; ValueError says what is not."""
+    if not text.startswith("/"):
+        raise ValueError("a path starts with /")
+    if not _PATH.fullmatch(text):
+        raise ValueError(
+            "a path holds URL path characters only: no blanks, ?, #, ;, \\ or non-ASCII; percent-encode with "
+            "upper-case hex digits"
+        )
+    if _UNRESERVED.search(text):
+        raise ValueError("letters, digits and -._~ are written as they are, not percent-encoded: it would never match")
+    if re.search(r"%(?:2F|5C|00|25)", text):
+        raise ValueError("%2F, %5C, %00 and %25 are refused in requests: it would never match")
+    if "//" in text or any(segment in {".", ".."} for segment in text.split("/")):
+        raise ValueError("empty, . and .. segments are refused in requests: it would never match")
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9\-._~]+)+", text, re.ASCII) or any(
+        part in {".", ".."} for part in text.split("/")
+    ):
+        raise ValueError("must start with / and not end with it, such as /auth, and hold letters, digits and -._~ only")
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=True))
+    except ValueError as error:
+        try:
+            right = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text!r} is not an address or a CIDR such as 10.0.0.0/8") from error
+        raise ValueError(f"{text!r} has host bits set: write {right}") from error
+
+
+def _host_name(text: str) -> str:
+    if "://" in text or "/" in text:
+        raise ValueError("a host is a name only, without scheme and path")
+    if ":" in text:
+        raise ValueError("a host is matched without its port")
+    if "*" in text:
+        raise ValueError("wildcard hosts are not supported by this version")
+    if not _HOST.fullmatch(text.lower()):
+        raise ValueError(f"{text!r} is not a host name")
+    return text.lower().removesuffix(".")
+
+
+def _method(text: str) -> str:
+    if not is_token(text):
+        raise ValueError(f"{text!r} is not an HTTP method")
+    if text != text.upper():
+        raise ValueError(f"methods are case-sensitive: write {text.upper()}")
+    if text in {"CONNECT", "TRACE"}:
+        raise ValueError(f"{text} is never forwarded")
+    return text
+
+
+def _header_name(text: str) -> str:
+    if not is_token(text):
+        raise ValueError(f"{text!r} is not a header name")
+    return text
+
+
+def _cookie_name(text: str) -> str:
+    if not is_token(text):
+        raise ValueError("a cookie name holds letters, digits and !#$%&'*+-.^_`|~ only")
+    if text.lower().startswith(("__host-", "__secure-")):
+        raise ValueError("leave the prefix out: the gateway adds __Host- or __Secure- itself")
+    return text
+
+
+def _role(text: str) -> str:
+    if not text or "," in text or text != text.strip() or not text.isprintable():
+        raise ValueError("a role is a word without commas, control characters or blanks around it")
+    return text
+
+
+def _route_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text, re.ASCII):
+        raise ValueError(
+            "a route's name holds letters, digits and ._- only, 63 at most, and starts with a letter or digit"
+        )
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text or text != text.strip() or not text.isprintable():
+        raise ValueError("must not be empty, nor hold control characters or blanks around it")
+    return text
+
+
+def _workers(value: object) -> object:
+    if value == "auto":
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError("must be a whole number of at least 1, or auto")
+
+
+Flag = StrictBool
+Workers = Annotated[
+    int,
+    BeforeValidator(_workers),
+    PlainSerializer(lambda count: count or "auto", when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+]
+Count = Annotated[StrictInt, Field(ge=0)]
+Duration = Annotated[
+    float,
+    BeforeValidator(units.parse_duration),
+    PlainSerializer(units.format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.DURATION_PATTERN}, {"const": 0}]}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(units.parse_size),
+    PlainSerializer(units.format_size, return_type=str, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, {"const": 0}]}),
+]
+Text = Annotated[str, AfterValidator(_printable)]
+ListenAddress = Annotated[str, AfterValidator(_listen)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]
+UpstreamUrl = Annotated[str, AfterValidator(_upstream_url)]
+Prefix = Annotated[str, AfterValidator(_prefix)]
+RoutePath = Annotated[str, AfterValidator(check_path)]
+Network = Annotated[str, AfterValidator(_network)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+Method = Annotated[str, AfterValidator(_method)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+CookieName = Annotated[str, AfterValidator(_cookie_name)]
+Role = Annotated[str, AfterValidator(_role)]
+RouteName = Annotated[str, AfterValidator(_route_name)]
