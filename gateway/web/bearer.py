@@ -51,7 +51,7 @@ class BearerAuthenticator:
         """The claims of the request's token. Raises `MissingToken`, `InvalidToken` or `InvalidRequest`."""
         token = bearer_token(values)
         if token is None:
-            raise MissingToken()
+            raise MissingToken
         return self.check(token, passive=passive)
 
     def check(self, token: bytes, *, passive: bool = False) -> AccessClaims:

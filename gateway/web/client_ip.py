@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+from gateway.risk.network import canonical_address
+
 MAX_HOPS: Final = 32
 UNIX_PEER: Final = "unix"
 _UNIX_NAMES: Final = frozenset({"unix", "unix:"})
@@ -41,8 +43,11 @@ class ClientAddress:
             return address
         found = address
         for hop, entry in enumerate(_from_the_right(forwarded)):
+            # What is too long for an address must not fill the caches either.
+            if hop >= MAX_HOPS or len(entry) > _LONGEST:
+                return address
             text, hop_trusted = self._read(entry.strip(b" \t").decode("latin-1"))
-            if text is None or hop >= MAX_HOPS:
+            if text is None:
                 return address
             found = text
             if not hop_trusted:
@@ -61,36 +66,11 @@ class ClientAddress:
 
     def _read_entry(self, entry: str) -> tuple[str | None, bool]:
         """(canonical text, trusted), or (None, False) when `entry` is no address."""
-        if (address := parse_address(entry)) is None:
+        text = canonical_address(entry)
+        if text is None:
             return None, False
-        return str(address), any(address in network for network in self._networks)
-
-
-def parse_address(entry: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP in `1.2.3.4`, `1.2.3.4:567`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:567`; None for the rest.
-
-    An IPv4-mapped IPv6 address is the IPv4 address it means, and a zone is dropped, so that a client has one address.
-    """
-    if len(entry) > _LONGEST:
-        return None
-    host, port = entry, ""
-    if entry.startswith("["):
-        host, bracket, rest = entry[1:].partition("]")
-        if not bracket or ":" not in host or not (rest == "" or rest.startswith(":")):
-            return None
-        port = rest[1:] if len(rest) != 1 else "none"
-    elif entry.count(":") == 1:
-        host, _, port = entry.partition(":")
-        port = port or "none"
-    if port and not (port.isascii() and port.isdigit() and len(port) <= 5):
-        return None
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+        address = ipaddress.ip_address(text)
+        return text, any(address in network for network in self._networks)
 
 
 def _from_the_right(values: Sequence[bytes]) -> list[bytes]:
