@@ -22,6 +22,10 @@ class RingKey:
         """Replaced before its turn came."""
         return self.retired_at is not None and self.retired_at <= self.active_from
 
+    def retired(self, at: float) -> bool:
+        """Whether another key signs since."""
+        return self.retired_at is not None and self.retired_at <= at
+
 
 class KeyRing:
     """Signing and verification keys, in process. `epoch` grows whenever a token may have become valid or invalid."""
@@ -45,14 +49,19 @@ class KeyRing:
         self._by_header = by_header
         self._signers = tuple(key for key in ordered if not key.never_signs)
 
-    def signing(self, at: float) -> KeyPair:
+    def due(self, at: float) -> KeyPair | None:
         """The key that signs at `at`. With none due yet (a clock went back) the one that comes first."""
         for key in self._signers:
             if key.active_from <= at:
                 return key.pair
-        if not self._signers:
+        return self._signers[-1].pair if self._signers else None
+
+    def signing(self, at: float) -> KeyPair:
+        """The same, for a caller that cannot do without."""
+        pair = self.due(at)
+        if pair is None:
             raise TemporarilyUnavailable(debug="the key ring holds no signing key")
-        return self._signers[-1].pair
+        return pair
 
     def find(self, header: bytes) -> KeyPair | None:
         """The key whose tokens begin with this header segment."""

@@ -9,9 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.exceptions import PyJWTError
 
 from gateway.tokens import encoding
 
@@ -88,8 +90,13 @@ def from_private_der(algorithm: Algorithm, der: bytes) -> KeyPair:
     try:
         private = serialization.load_der_private_key(der, password=None)
         return _pair(algorithm, _SCHEMES[algorithm].prepare_key(private))
-    except Exception as error:  # the loaders of several libraries, each with errors of its own
+    except (ValueError, TypeError, UnsupportedAlgorithm, PyJWTError) as error:
         raise ValueError(f"not a private key for {algorithm}") from error
+
+
+def public_text(pair: KeyPair) -> str:
+    """The public key as JSON, for people who read the store; the gateway itself never believes it."""
+    return orjson.dumps(pair.jwk).decode("ascii")
 
 
 def thumbprint(jwk: Mapping[str, str]) -> str:
