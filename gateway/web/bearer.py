@@ -55,11 +55,18 @@ class BearerAuthenticator:
         return self.check(token, passive=passive)
 
     def check(self, token: bytes, *, passive: bool = False) -> AccessClaims:
-        """The claims of `token`, which a client sent just now: its use is a receipt."""
+        """The claims of `token`, which a client sent just now as its credentials: that is a receipt."""
+        claims = self.verify(token)
+        self._receipts.note(claims, passive)
+        return claims
+
+    def verify(self, token: bytes) -> AccessClaims:
+        """The claims of `token` if it is genuine and still good, wherever it comes from. Raises `InvalidToken`."""
+        if len(token) > MAX_TOKEN or _TOKEN.fullmatch(token) is None:
+            raise InvalidToken(debug="malformed token")
         claims = self._verifier.verify(token)
         if (reason := self._denials.denial(claims)) is not None:
             raise InvalidToken(debug=reason)
-        self._receipts.note(claims, passive)
         return claims
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.clock import Clock
-from gateway.risk.client import MAX_USER_AGENT, client_facts
+from gateway.risk.client import client_facts
 from gateway.risk.facts import RequestContext
 from gateway.web.client_ip import ClientAddress
 from gateway.web.request_id import RequestIds
@@ -43,8 +43,8 @@ class RequestContexts:
         trusted = self._client.is_trusted(peer)
         address = self._client.resolve(peer, values_of(headers, b"x-forwarded-for") if trusted else ())
         request_id = self._ids.of(values_of(headers, b"x-request-id"), trusted=trusted)
-        # Bytes that are no UTF-8 become U+FFFD: logs and stores take text.
         agents = values_of(headers, b"user-agent")
-        user_agent = agents[0][: 4 * MAX_USER_AGENT].decode("utf-8", "replace") if agents else ""
-        facts = client_facts(address, user_agent[:MAX_USER_AGENT], self._v4, self._v6)
+        # Bytes that are no UTF-8 become U+FFFD: logs and stores take text.
+        user_agent = agents[0].decode("utf-8", "replace") if agents else ""
+        facts = client_facts(address, user_agent, v4=self._v4, v6=self._v6)
         return RequestContext(request_id=request_id, facts=facts, arrived=self._clock.monotonic())
