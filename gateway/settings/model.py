@@ -230,9 +230,13 @@ class ThrottleSettings(Section):
     """Failed log-ins. Nobody can lock somebody else out: a user name alone is never a key."""
 
     enabled: Flag = Field(default=True, description="false: attempts are not limited.")
-    address: Rate = Field(default=Rate(attempts=30, per="1m"), description="Failures from one address (IPv6: one /64).")
+    address: Rate = Field(
+        default=Rate.model_validate({"attempts": 30, "per": "1m"}),
+        description="Failures from one address (IPv6: one /64).",
+    )
     account: Rate = Field(
-        default=Rate(attempts=5, per="1m"), description="Failures for one user name from one address (IPv6: one /64)."
+        default=Rate.model_validate({"attempts": 5, "per": "1m"}),
+        description="Failures for one user name from one address (IPv6: one /64).",
     )
 
 
