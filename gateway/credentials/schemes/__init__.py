@@ -1,0 +1,1 @@
+"""Password hash formats: one file per family, `registry.parse_hash` in front."""
