@@ -39,6 +39,11 @@ class RefreshTokens:
         self._kids = frozenset(master.kids)
         self._bound = _LABEL + incarnation
 
+    @property
+    def kid(self) -> int:
+        """The master key that sessions starting now are bound to."""
+        return self._master.current
+
     def issue(self, kid: int, sid: str, generation: int) -> str:
         """The one token of this session and generation: the same every time it is asked for."""
         claim = bytes((kid,)) + uuid.UUID(sid).bytes + generation.to_bytes(4, "big")
