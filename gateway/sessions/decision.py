@@ -60,11 +60,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class AccessGrant:
-    """What the access token to issue carries. `delivery` is `dn`: negative for the loser of a race."""
+    """What the access token to issue carries. `delivery` is `dn`: negative for the loser of a race.
+
+    `receipt_at`: from when its use confirms `generation`; later than `expires_at` or equal when it never does.
+    """
 
     generation: int
     delivery: int
     expires_at: float
+    receipt_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

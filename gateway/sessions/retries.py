@@ -1,0 +1,44 @@
+"""What repeated retries say: somebody rotates first and lets another client retry, or a network loses answers.
+
+Both look alike for a while, so suspicion takes away only what a thief lives on and an honest client can do without:
+the time before a receipt counts, and the access tokens of lost races. Proof is asked when the retries also came from
+another network than the rotation and later than a client that merely lost an answer would have come back.
+"""
+
+from __future__ import annotations
+
+from gateway.sessions.policy import RotationPolicy
+from gateway.sessions.ports import RotationAttempt
+from gateway.sessions.session import RetryMark, Session
+
+GENERATIONS = 10  # how far back retries count
+LIMIT = 3  # that many of them are suspicious
+
+
+def recent(marks: tuple[RetryMark, ...], generation: int) -> tuple[RetryMark, ...]:
+    """The marks that still count when `generation` is the current one."""
+    return tuple(mark for mark in marks if generation - GENERATIONS < mark.generation <= generation)
+
+
+def with_retry(session: Session, attempt: RotationAttempt, age: float) -> tuple[RetryMark, ...]:
+    """The session's marks after one more delivery of its current generation."""
+    differs = attempt.facts.network != session.seen.network and age > prompt_for(attempt.policy)
+    mark = RetryMark(session.generation, differs)
+    marks = recent(session.retries, session.generation)
+    # Equal marks beyond the limit say nothing new and would let one client fill the row.
+    return marks if marks.count(mark) >= LIMIT else (*marks, mark)
+
+
+def prompt_for(policy: RotationPolicy) -> float:
+    """How long an awake client that lost an answer may take to come back: through the window, then a race token."""
+    return policy.in_flight_window + policy.race_access_ttl
+
+
+def suspicious(marks: tuple[RetryMark, ...], generation: int) -> bool:
+    """Whether the retries that still count are too many."""
+    return len(recent(marks, generation)) >= LIMIT
+
+
+def proof_due(marks: tuple[RetryMark, ...], generation: int) -> bool:
+    """Whether retries in that many generations came late and from elsewhere."""
+    return len({mark.generation for mark in recent(marks, generation) if mark.differs}) >= LIMIT
