@@ -41,7 +41,7 @@ def check_routes(settings: Settings, index: Sequence[int], report: Report) -> No
 def _same(one: Match, other: Match) -> bool:
     if (one.host, one.path) != (other.host, other.path):
         return False
-    return one.methods is None or other.methods is None or not set(one.methods).isdisjoint(other.methods)
+    return not set(one.methods or {None}).isdisjoint(other.methods or {None})
 
 
 def _reserved(settings: Settings, route: Route, here: Location, report: Report) -> None:

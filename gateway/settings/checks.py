@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -166,6 +167,8 @@ def _identity(settings: Settings, report: Report) -> None:
 
 
 def _throttle(settings: Settings, report: Report) -> None:
-    for key, rate in (("address", settings.throttle.address), ("account", settings.throttle.account)):
-        if not 1 <= rate.per <= 86400:
+    for key in ("pair", "pair_under_attack", "network", "account", "forged_refresh"):
+        if not 1 <= getattr(settings.throttle, key).per <= 86400:
             report.error(("throttle", key, "per"), "must be between 1s and 24h")
+    if not 1 <= settings.throttle.longest_wait <= 86400:
+        report.error(("throttle", "longest_wait"), "must be between 1s and 24h")

@@ -102,7 +102,7 @@ class StorageSettings(Section):
 
     database: Annotated[Text, Secret()] = Field(
         default="sqlite:///gateway.db",
-        description="sqlite:///relative.db, sqlite:////absolute.db, or memory:// (forgotten at exit).",
+        description="sqlite:///relative.db, sqlite:////absolute.db, or memory: (forgotten at exit).",
     )
     database_file: Text | None = Field(default=None, description="A file that holds `database`.")
     redis: Annotated[Text, Secret()] | None = Field(default=None, description="redis:// or rediss:// URL.")
@@ -226,18 +226,22 @@ class Rate(Section):
     per: Duration = Field(description="Time after which all of them are back.")
 
 
-class ThrottleSettings(Section):
-    """Failed log-ins. Nobody can lock somebody else out: a user name alone is never a key."""
+def _rate(attempts: int, per: str) -> Rate:
+    return Rate.model_validate({"attempts": attempts, "per": per})
 
-    enabled: Flag = Field(default=True, description="false: attempts are not limited.")
-    address: Rate = Field(
-        default=Rate.model_validate({"attempts": 30, "per": "1m"}),
-        description="Failures from one address (IPv6: one /64).",
+
+class ThrottleSettings(Section):
+    """Limits on failures; what succeeds costs nothing. A network is an IPv4 address or an IPv6 /64."""
+
+    enabled: Flag = Field(default=True, description="false: failures are not limited.")
+    pair: Rate = Field(default=_rate(10, "15m"), description="Failed log-ins on one account from one network.")
+    pair_under_attack: Rate = Field(
+        default=_rate(3, "15m"), description="The same while `account` is exceeded: nobody else is locked out."
     )
-    account: Rate = Field(
-        default=Rate.model_validate({"attempts": 5, "per": "1m"}),
-        description="Failures for one user name from one address (IPv6: one /64).",
-    )
+    network: Rate = Field(default=_rate(100, "15m"), description="Failed log-ins from one network, whatever account.")
+    account: Rate = Field(default=_rate(100, "15m"), description="Failed log-ins on one account from all networks.")
+    forged_refresh: Rate = Field(default=_rate(30, "1m"), description="Forged refresh tokens from one network.")
+    longest_wait: Duration = Field(default=900.0, description="The longest a throttled client has to wait.")
 
 
 class PasswordSettings(Section):

@@ -12,7 +12,7 @@ from gateway.settings.types import (
     Count,
     Duration,
     Flag,
-    HostName,
+    HostRule,
     Method,
     Role,
     RouteName,
@@ -47,7 +47,9 @@ class RevocationMode(StrEnum):
 class Match(Section):
     """Which requests a route takes: the longest path wins, a host before any length."""
 
-    host: HostName | None = Field(default=None, description="Host name the request must name, without port; null: any.")
+    host: HostRule | None = Field(
+        default=None, description="Host name the request must name, without port, or *.example.com; null: any."
+    )
     path: RoutePath = Field(
         description="A path ending in / is a prefix (everything below it); otherwise exactly this path."
     )

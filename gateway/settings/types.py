@@ -146,11 +146,17 @@ def _host_name(text: str) -> str:
         raise ValueError("a host is a name only, without scheme and path")
     if ":" in text:
         raise ValueError("a host is matched without its port")
-    if "*" in text:
-        raise ValueError("wildcard hosts are not supported by this version")
     if not _HOST.fullmatch(text.lower()):
         raise ValueError(f"{text!r} is not a host name")
     return text.lower().removesuffix(".")
+
+
+def _host_rule(text: str) -> str:
+    if text.startswith("*."):
+        return "*." + _host_name(text[2:])
+    if "*" in text:
+        raise ValueError("a wildcard stands for whole names in front: *.example.com")
+    return _host_name(text)
 
 
 def _method(text: str) -> str:
@@ -234,6 +240,7 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 RoutePath = Annotated[str, AfterValidator(check_path)]
 Network = Annotated[str, AfterValidator(_network)]
 HostName = Annotated[str, AfterValidator(_host_name)]
+HostRule = Annotated[str, AfterValidator(_host_rule)]
 Method = Annotated[str, AfterValidator(_method)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 CookieName = Annotated[str, AfterValidator(_cookie_name)]
