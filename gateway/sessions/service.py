@@ -1,0 +1,198 @@
+"""Sessions from log-in to end: the store decides and commits, this hands out tokens and says what happened."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.credentials.user import User
+from gateway.events import EventSink
+from gateway.risk.facts import RequestContext
+from gateway.sessions import session_events
+from gateway.sessions.decision import AccessGrant, Outcome
+from gateway.sessions.denial import RevocationIndex
+from gateway.sessions.issued import Issuance, Issued
+from gateway.sessions.policy import RotationPolicy
+from gateway.sessions.ports import Ended, SessionStore
+from gateway.sessions.receipts import ReceiptQueue
+from gateway.sessions.refresh import Refresher
+from gateway.sessions.session import Channel, RevokeReason, Session
+from gateway.tokens.access_token import AccessTokenIssuer
+from gateway.tokens.claims import AccessClaims
+from gateway.tokens.errors import ForgedToken
+from gateway.tokens.refresh_token import RefreshTokens
+
+__all__ = ["Issued", "SessionService"]
+
+RETENTION: Final = 30 * 24 * 3600.0
+
+
+class SessionService:
+    """What the HTTP side and the command line do with sessions.
+
+    Whatever ends a session is in this process's revocation index, and therefore in force, before the call returns.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        refresh_tokens: RefreshTokens,
+        access: AccessTokenIssuer,
+        index: RevocationIndex,
+        receipts: ReceiptQueue,
+        events: EventSink,
+        clock: Clock,
+        policy: RotationPolicy,
+        *,
+        retention: float = RETENTION,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        """`retention`: how long an ended session stays in the store, in seconds. `new_id` makes UUID text."""
+        self._store = store
+        self._refresh_tokens = refresh_tokens
+        self._issuance = Issuance(refresh_tokens, access, new_id)
+        self._refresher = Refresher(store, refresh_tokens, self._issuance, index, receipts, events, clock, policy)
+        self._index = index
+        self._events = events
+        self._policy = policy
+        self._retention = retention
+        self._new_id = new_id
+
+    async def start(self, user: User, channel: Channel, ctx: RequestContext, amr: tuple[str, ...]) -> Issued:
+        """Begin a session for a user who has just proved who they are; emits `login.succeeded`.
+
+        Raises `InvalidCredentials` when the user was revoked, disabled or removed since.
+        """
+        now = await self._store.now()
+        created = await self._store.create(
+            self._new_session(user, channel, ctx, amr, now),
+            user_epoch=user.epoch,
+            max_per_user=self._policy.max_per_user,
+        )
+        session = created.session
+        self._events.emit(session_events.logged_in(session, user, ctx))
+        self.announce(created.evicted, ctx)
+        receipt_at = now + self._policy.receipt_after
+        grant = AccessGrant(session.generation, session.delivery, session.max_access_exp, receipt_at=receipt_at)
+        return self._issuance.issue(session, user, grant, session.generation, Outcome.ROTATED, now)
+
+    async def refresh(self, token: str, channel: Channel, ctx: RequestContext) -> Issued:
+        """Exchange a refresh token for the next one, as docs/rotation.md has it.
+
+        Raises `InvalidGrant`, `RefreshTokenReused`, `SuspiciousActivity`, `RefreshSuperseded`,
+        `InsufficientUserAuthentication` or `TemporarilyUnavailable`, each after its event.
+        """
+        return await self._refresher.refresh(token, channel, ctx)
+
+    async def logout(
+        self,
+        *,
+        refresh_token: str | None,
+        channel: Channel | None,
+        access: AccessClaims | None,
+        ctx: RequestContext,
+    ) -> None:
+        """End the session of a refresh token, of a verified access token, or both.
+
+        A spent, expired or forged refresh token ends nothing and raises nothing. `channel` None: whichever way the
+        token came.
+        """
+        if refresh_token is not None and (sid := await self._session_of(refresh_token, channel)) is not None:
+            await self.end(sid, RevokeReason.LOGOUT, ctx)
+        if access is not None:
+            await self.end(access.session_id, RevokeReason.LOGOUT, ctx, user_id=access.subject)
+
+    async def end(self, sid: str, reason: RevokeReason, ctx: RequestContext | None, user_id: str | None = None) -> bool:
+        """End one session, and only if it is `user_id`'s when that is given; whether there was one to end."""
+        ended = await self._store.end(sid, reason, user_id=user_id)
+        self.announce(ended, ctx)
+        return bool(ended.sessions)
+
+    async def end_user(
+        self, user_id: str, reason: RevokeReason, ctx: RequestContext | None, keep: str | None = None
+    ) -> int:
+        """End the user's sessions but `keep`; returns how many."""
+        ended = await self._store.end_user(user_id, reason, keep=keep)
+        self.announce(ended, ctx)
+        return len(ended.sessions)
+
+    def announce(self, ended: Ended, ctx: RequestContext | None) -> None:
+        """Put in force and make known what was ended, by this service or through another port."""
+        self._index.apply(ended.feed)
+        for session in ended.sessions:
+            self._events.emit(session_events.revoked(session, ctx))
+
+    async def list_sessions(self, user_id: str) -> tuple[Session, ...]:
+        """The user's live sessions, newest use first."""
+        return await self._store.list_live(user_id)
+
+    async def is_live(self, sid: str) -> bool:
+        """Whether the session could be refreshed now."""
+        session = await self._store.get(sid)
+        return session is not None and _is_live(session, await self._store.now())
+
+    async def cleanup(self, batch: int) -> int:
+        """End what is past its limits and delete what ended long ago, `batch` rows at a time; returns how many."""
+        total, batch, full = 0, max(1, batch), True
+        while full:
+            ended = await self._store.expire(limit=batch)
+            self.announce(ended, None)
+            purged = await self._store.purge(retention=self._retention, limit=batch)
+            total += len(ended.sessions) + purged
+            full = max(len(ended.sessions), purged) >= batch
+        return total
+
+    def _new_session(
+        self, user: User, channel: Channel, ctx: RequestContext, amr: tuple[str, ...], now: float
+    ) -> Session:
+        policy = self._policy
+        ends = now + policy.absolute_ttl
+        return Session(
+            sid=self._new_id(),
+            user_id=user.user_id,
+            channel=channel,
+            kid=self._refresh_tokens.kid,
+            created_at=now,
+            auth_time=now,
+            amr=amr,
+            generation=1,
+            delivery=1,
+            confirmed_generation=0,
+            presented_generation=0,
+            rotated_at=now,
+            last_seen_at=now,
+            last_passive_at=now,
+            max_access_exp=min(now + policy.access_ttl, ends),
+            idle_expires_at=min(now + policy.idle_ttl, ends),
+            absolute_expires_at=ends,
+            bound=ctx.facts,
+            seen=ctx.facts,
+        )
+
+    async def _session_of(self, token: str, channel: Channel | None) -> str | None:
+        """The live session this refresh token may end."""
+        try:
+            presented = self._refresh_tokens.parse(token)
+        except ForgedToken:
+            return None
+        session = await self._store.get(presented.sid)
+        if session is None or channel not in (None, session.channel):
+            return None
+        now = await self._store.now()
+        if not _is_live(session, now) or self._is_spent(session, presented.generation, now):
+            return None
+        return session.sid
+
+    def _is_spent(self, session: Session, generation: int, now: float) -> bool:
+        """Whether a token has had its successor. One whose answer was lost has not: it is the newest the client has."""
+        if generation >= session.generation:
+            return False
+        lost = session.confirmed_generation < session.generation
+        in_flight = now - session.rotated_at <= self._policy.in_flight_window
+        return generation < session.generation - 1 or in_flight or not lost
+
+
+def _is_live(session: Session, now: float) -> bool:
+    return session.revoked_at is None and now < min(session.idle_expires_at, session.absolute_expires_at)
