@@ -12,6 +12,7 @@ from gateway.credentials.user import User
 from gateway.errors import InvalidCredentials
 from gateway.risk.facts import ClientFacts
 from gateway.sessions.decision import Decision, RevokeScope
+from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import EndedSession, FeedKind, Receipt, RotationAttempt
 from gateway.sessions.session import RevokeReason, Session
 
@@ -129,7 +130,7 @@ def rotation_effects(
     user: User | None,
     history: History,
     unended: Callable[[], Sequence[Session]],
-    keep_for: float,
+    policy: RotationPolicy,
     now: float,
 ) -> RotationEffects:
     """A decision as writes. `unended` fetches the user's sessions that have not ended, if they are needed."""
@@ -138,6 +139,7 @@ def rotation_effects(
     after = None
     if decision.retire is not None:
         generation, at = decision.retire
+        keep_for = max(policy.late_window, policy.in_flight_window)
         after = remember(history, generation, at, keep_for=keep_for, now=now)
     current = decision.session or before
     denied = (_delivery_denial(current, before, now),) if decision.deny_deliveries else ()

@@ -54,7 +54,7 @@ class MemorySessions:
             user,
             history,
             lambda: self._db.unended(user.user_id) if user is not None else (),
-            attempt.policy.late_window,
+            attempt.policy,
             now,
         )
         if effects.row is not None:

@@ -190,7 +190,7 @@ class SqliteSessions:
             user,
             history,
             lambda: writes.unended(transaction, before.user_id),
-            attempt.policy.late_window,
+            attempt.policy,
             now,
         )
         if effects.row is not None or effects.history is not None:

@@ -1,0 +1,90 @@
+"""SessionStore: the append-only revocation feed and waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from support.clock import FrozenClock
+from support.stores import log_in
+
+from gateway.credentials.user import User
+from gateway.sessions.ports import FeedKind
+from gateway.sessions.session import RevokeReason
+from gateway.stores.bundle import Stores
+from gateway.stores.transitions import DENIAL_LEEWAY
+
+
+async def test_numbers_follow_the_order_of_commits(stores: Stores, user: User) -> None:
+    clients = [await log_in(stores, user) for _ in range(4)]
+    committed = []
+    for client in clients:
+        committed += (await stores.sessions.end(client.sid, RevokeReason.LOGOUT)).feed
+    committed += (await stores.sessions.end_user(user.user_id, RevokeReason.ADMIN)).feed
+    assert [entry.seq for entry in committed] == sorted({entry.seq for entry in committed})
+    assert await stores.sessions.feed(0) == tuple(committed)
+    assert await stores.sessions.feed(committed[1].seq) == tuple(committed[2:])
+    assert await stores.sessions.feed(committed[-1].seq) == ()
+    assert await stores.sessions.feed(10_000) == ()
+
+
+async def test_reading_changes_nothing(stores: Stores, user: User) -> None:
+    await stores.users.set_roles(user.user_id, ())
+    assert await stores.sessions.feed(0) == await stores.sessions.feed(0)
+    assert [entry.kind for entry in await stores.sessions.feed(0)] == [FeedKind.USER]
+
+
+async def test_expired_entries_are_left_out(stores: Stores, user: User, clock: FrozenClock) -> None:
+    client = await log_in(stores, user, max_access_exp=clock.now() + 10)
+    (entry,) = (await stores.sessions.end(client.sid, RevokeReason.LOGOUT)).feed
+    clock.advance(10 + DENIAL_LEEWAY - 0.001)
+    assert await stores.sessions.feed(0) == (entry,)
+    clock.advance(0.001)
+    assert await stores.sessions.feed(0) == ()
+
+
+async def test_a_purged_number_is_never_given_again(stores: Stores, user: User, clock: FrozenClock) -> None:
+    (first,) = (await stores.users.set_roles(user.user_id, ())).feed
+    clock.advance(10_000)
+    await stores.sessions.purge(retention=0, limit=10)
+    (second,) = (await stores.users.set_roles(user.user_id, ())).feed
+    assert second.seq > first.seq
+    assert await stores.sessions.feed(0) == (second,)
+
+
+async def test_a_waiting_reader_is_woken(stores: Stores, user: User) -> None:
+    await stores.sessions.feed(0)
+    waiting = [asyncio.ensure_future(stores.sessions.feed_changed(30)) for _ in range(2)]
+    await asyncio.sleep(0)
+    await stores.users.set_roles(user.user_id, ())
+    done, _ = await asyncio.wait(waiting, timeout=5)
+    assert len(done) == 2
+    assert len(await stores.sessions.feed(0)) == 1
+
+
+async def test_what_came_between_reading_and_waiting_is_not_missed(stores: Stores, user: User) -> None:
+    await stores.sessions.feed(0)
+    await stores.users.set_roles(user.user_id, ())
+    async with asyncio.timeout(5):
+        await stores.sessions.feed_changed(30)
+    assert len(await stores.sessions.feed(0)) == 1
+
+
+async def test_waiting_ends_by_itself(stores: Stores, user: User) -> None:
+    await stores.sessions.feed(0)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await stores.sessions.feed_changed(0.15)
+    await stores.sessions.feed_changed(0)
+    assert 0.1 < loop.time() - begun < 5
+
+
+async def test_a_cancelled_wait_leaves_the_store_well(stores: Stores, user: User) -> None:
+    await stores.sessions.feed(0)
+    waiting = asyncio.ensure_future(stores.sessions.feed_changed(30))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    await stores.users.set_roles(user.user_id, ())
+    await stores.sessions.feed_changed(0)
+    assert len(await stores.sessions.feed(0)) == 1
