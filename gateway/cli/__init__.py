@@ -25,7 +25,7 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Finds `gateway NAME` in gateway/cli/NAME.py, as `NAME`, and turns what is raised into one line and an exit code."""
+    """Finds `gateway NAME` as `NAME` in gateway/cli/NAME.py; what is raised becomes one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command, in the order a newcomer needs them."""

@@ -94,7 +94,7 @@ async def open_master(settings: Settings, stores: Stores) -> MasterKeys:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment opened by a command. What the command does is recorded as security events, not printed as log lines."""
+    """A deployment opened by a command. What the command does becomes stored events, not log lines."""
 
     settings: Settings
     clock: Clock

@@ -72,10 +72,9 @@ def _storage(settings: Settings, report: Report) -> None:
     place = ("storage", "database")
     if scheme in {"postgresql", "postgres"}:
         report.later(place, "PostgreSQL", "use sqlite:///gateway.db")
-    elif scheme not in {"sqlite", "memory"} or "://" not in storage.database:
-        report.error(
-            place, "is not a database URL", "write sqlite:///gateway.db or sqlite:////var/lib/gateway/gateway.db"
-        )
+    elif storage.database != "memory:" and not re.fullmatch(r"sqlite:///[^\0]+", storage.database):
+        hint = "write sqlite:///gateway.db or sqlite:////var/lib/gateway/gateway.db"
+        report.error(place, "is not a database URL", hint)
     if storage.redis is not None:
         report.later(("storage", "redis"), "Redis", "leave it null")
     if storage.sessions is not SessionsIn.DATABASE:
