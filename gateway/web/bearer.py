@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gateway.errors import InvalidRequest, InvalidToken, MissingToken
+from gateway.events import EventSink
+from gateway.risk.facts import RequestContext
+from gateway.sessions.denial import Denial
+from gateway.sessions.session_events import suspicious
 from gateway.tokens.claims import AccessClaims
 
 MAX_TOKEN: Final = 4096
+_REMEMBERED: Final = 1024
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 
 
@@ -37,35 +43,65 @@ class NotesUse(Protocol):
         ...
 
 
+class SupersededAlarm:
+    """Says, once per delivery, that a token came back which its client never got as far as we were told.
+
+    An answer was lost, the client retried and was served again; whoever uses the first answer's token now has it from
+    somewhere else (docs/rotation.md, retry).
+    """
+
+    __slots__ = ("_events", "_seen")
+
+    def __init__(self, events: EventSink) -> None:
+        self._events = events
+        self._seen: OrderedDict[tuple[str, int, int], None] = OrderedDict()
+
+    def sound(self, claims: AccessClaims, context: RequestContext | None) -> None:
+        """Emit `session.suspicious` unless this delivery was reported before."""
+        key = (claims.session_id, claims.generation, claims.delivery)
+        if key in self._seen:
+            return
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        self._events.emit(
+            suspicious((Denial.DELIVERY,), "refused", context, sid=claims.session_id, user_id=claims.subject)
+        )
+
+
 class BearerAuthenticator:
     """Verifies, asks for revocation, and notes the receipt: nothing here waits for a store."""
 
-    __slots__ = ("_denials", "_receipts", "_verifier")
+    __slots__ = ("_alarm", "_denials", "_receipts", "_verifier")
 
-    def __init__(self, verifier: Verifies, denials: Denies, receipts: NotesUse) -> None:
+    def __init__(self, verifier: Verifies, denials: Denies, receipts: NotesUse, alarm: SupersededAlarm) -> None:
         self._verifier = verifier
         self._denials = denials
         self._receipts = receipts
+        self._alarm = alarm
 
-    def require(self, values: Sequence[bytes], *, passive: bool = False) -> AccessClaims:
-        """The claims of the request's token. Raises `MissingToken`, `InvalidToken` or `InvalidRequest`."""
+    def require(
+        self, values: Sequence[bytes], context: RequestContext | None = None, *, passive: bool = False
+    ) -> AccessClaims:
+        """The claims of the request's token. Raises `MissingToken`, `InvalidToken` or `InvalidRequest`.
+
+        The client sent the token just now as its credentials: that is a receipt.
+        """
         token = bearer_token(values)
         if token is None:
             raise MissingToken
-        return self.check(token, passive=passive)
-
-    def check(self, token: bytes, *, passive: bool = False) -> AccessClaims:
-        """The claims of `token`, which a client sent just now as its credentials: that is a receipt."""
-        claims = self.verify(token)
+        claims = self.verify(token, context)
         self._receipts.note(claims, passive)
         return claims
 
-    def verify(self, token: bytes) -> AccessClaims:
+    def verify(self, token: bytes, context: RequestContext | None = None) -> AccessClaims:
         """The claims of `token` if it is genuine and still good, wherever it comes from. Raises `InvalidToken`."""
         if len(token) > MAX_TOKEN or _TOKEN.fullmatch(token) is None:
             raise InvalidToken(debug="malformed token")
         claims = self._verifier.verify(token)
         if (reason := self._denials.denial(claims)) is not None:
+            if reason == Denial.DELIVERY:
+                self._alarm.sound(claims, context)
             raise InvalidToken(debug=reason)
         return claims
 

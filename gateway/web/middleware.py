@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import (
     GatewayError,
@@ -23,18 +23,18 @@ from gateway.web.context import CONTEXT, RequestContexts
 from gateway.web.problem import render
 from gateway.web.request_id import HEADER
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MAX_FRAMES: Final = 20
 
 
-def answers(contexts: RequestContexts, events: EventSink) -> Callable[[web.Request, Handler], Awaitable[web.Response]]:
+def answers(contexts: RequestContexts, events: EventSink) -> Middleware:
     """The middleware that gives each request its context and turns whatever is raised into a problem."""
 
     @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.Response:
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         context = request.get(CONTEXT)
         if context is None:
             context = request[CONTEXT] = contexts.of(request.remote, request.raw_headers)
+        response: web.StreamResponse
         try:
             response = await handler(request)
         except GatewayError as error:
@@ -45,8 +45,6 @@ def answers(contexts: RequestContexts, events: EventSink) -> Callable[[web.Reque
         except Exception as error:  # noqa: BLE001 - the last line: it is reported, and answered as a problem
             events.emit(_failed(error, context, request.method))
             response = problem_response(GatewayError(), context.request_id)
-        if not isinstance(response, web.Response):
-            raise TypeError("handlers here answer with web.Response")
         response.headers[HEADER] = context.request_id
         response.headers.setdefault("Cache-Control", "no-store")
         return response

@@ -1,0 +1,70 @@
+"""What the calls answer with when they succeed: JSON in one shape, times in RFC 3339, the refresh cookie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import orjson
+from aiohttp import hdrs, web
+
+from gateway.auth_api.services import ApiServices
+from gateway.credentials.user import User
+from gateway.sessions.service import Issued
+from gateway.sessions.session import Channel
+
+
+def json_response(members: Mapping[str, object]) -> web.Response:
+    """200 with a JSON object."""
+    return web.Response(body=orjson.dumps(members), content_type="application/json")
+
+
+def no_content() -> web.Response:
+    """204."""
+    return web.Response(status=204)
+
+
+def user_members(user: User) -> dict[str, object]:
+    """A user as the API shows one."""
+    return {"id": user.user_id, "username": user.username, "email": user.email, "roles": user.roles}
+
+
+def timestamp(at: float) -> str:
+    """Epoch seconds as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def issued_response(services: ApiServices, issued: Issued) -> web.Response:
+    """The answer to a log-in and to a refresh: tokens go back the way the session was opened."""
+    members: dict[str, object] = {
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in,
+        "session_id": issued.session.sid,
+        "user": user_members(issued.user),
+    }
+    by_cookie = issued.session.channel is Channel.COOKIE
+    if issued.refresh_token is not None and not by_cookie:
+        members["refresh_token"] = issued.refresh_token
+        members["refresh_expires_in"] = issued.refresh_expires_in
+    response = json_response(members)
+    if issued.refresh_token is not None and by_cookie and not is_late(services, issued):
+        cookie = services.cookie.build(issued.refresh_token, issued.refresh_expires_in)
+        response.headers.add(hdrs.SET_COOKIE, cookie)
+    return response
+
+
+def is_late(services: ApiServices, issued: Issued) -> bool:
+    """Whether a cookie sent now could overwrite a newer one: it left later than W/2 after the rotation.
+
+    Without a window (W = 0) there is no race that could have set a newer one.
+    """
+    margin = services.limits.in_flight_window / 2 or math.inf
+    return services.clock.now() - issued.rotated_at > margin
+
+
+def clear_cookie(services: ApiServices, response: web.Response) -> web.Response:
+    """Have the browser drop the refresh cookie."""
+    response.headers.add(hdrs.SET_COOKIE, services.cookie.clear())
+    return response

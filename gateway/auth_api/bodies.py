@@ -1,0 +1,132 @@
+"""Request bodies, read strictly: bounded while they stream, one content type, one meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import http_exceptions, web
+
+from gateway.auth_api.services import ApiLimits
+from gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from gateway.web.context import values_of
+
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+_MAX_FIELDS: Final = 32
+
+
+class Body:
+    """The members of a body. What a call does not know is ignored (RFC 6749 3.2)."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: Mapping[str, object]) -> None:
+        self._members = members
+
+    def text(self, name: str) -> str:
+        """The member `name`, which must be there and be a string."""
+        value = self.optional_text(name)
+        if value is None:
+            raise InvalidRequest(f"The member {name!r} is missing.")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """The member `name`, a string when it is there; null is absent."""
+        value = self._members.get(name)
+        if value is not None and not isinstance(value, str):
+            raise InvalidRequest(f"The member {name!r} must be a string.")
+        return value
+
+
+async def read_body(request: web.Request, limits: ApiLimits, *, form: bool = False, optional: bool = False) -> Body:
+    """The request's JSON object (or, with `form`, its form). An `optional` body may be absent altogether."""
+    kind = _content_type(request)
+    if kind is not None and kind not in ((JSON, FORM) if form else (JSON,)):
+        raise UnsupportedMediaType
+    data = await _read_bounded(request, limits)
+    if not data and (optional or kind is None):
+        return _absent(optional)
+    if kind is None:
+        raise UnsupportedMediaType("The body needs a Content-Type.")
+    return Body(_parse_json(data) if kind == JSON else _parse_form(data))
+
+
+def _absent(optional: bool) -> Body:
+    if not optional:
+        raise InvalidRequest("The request body is missing.")
+    return Body({})
+
+
+def _content_type(request: web.Request) -> str | None:
+    """The media type, None when none is given. A charset other than UTF-8 or a content coding is not taken."""
+    if values_of(request.raw_headers, b"content-encoding"):
+        raise UnsupportedMediaType("The body must not have a Content-Encoding.")
+    values = values_of(request.raw_headers, b"content-type")
+    if not values:
+        return None
+    if len(values) > 1:
+        raise UnsupportedMediaType("There is more than one Content-Type.")
+    kind, *parameters = values[0].decode("latin-1").split(";")
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition("=")
+        if name.lower() == "charset" and value.strip('"').lower() != "utf-8":
+            raise UnsupportedMediaType("The body must be UTF-8.")
+    return kind.strip(" \t").lower()
+
+
+async def _read_bounded(request: web.Request, limits: ApiLimits) -> bytes:
+    """The body, refused as soon as it is known to be over the limit: a declared length before the first byte."""
+    limit = limits.body_size
+    if (request.content_length or 0) > limit:
+        raise PayloadTooLarge
+    data = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_timeout):
+            while chunk := await request.content.readany():
+                data += chunk
+                if len(data) > limit:
+                    raise PayloadTooLarge
+    except TimeoutError:
+        raise RequestTimeout from None
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError):
+        raise InvalidRequest("The body is not framed as its headers say.") from None
+    return bytes(data)
+
+
+def _parse_json(data: bytes) -> Mapping[str, object]:
+    # orjson first: it refuses what json lets pass (lone surrogates, NaN, bytes that are no UTF-8, deep nesting);
+    # json then, because only it can tell that a key stood there twice.
+    try:
+        orjson.loads(data)
+        value = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The body is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidRequest("A member occurs twice in the body.")
+    return members
+
+
+def _parse_form(data: bytes) -> Mapping[str, object]:
+    try:
+        pairs = parse_qsl(
+            data.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
+        )
+    except ValueError:
+        raise InvalidRequest("The body is not a valid form.") from None
+    return _unique([(name, value) for name, value in pairs])

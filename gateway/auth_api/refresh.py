@@ -1,0 +1,43 @@
+"""POST /refresh: the next tokens for a refresh token. The rule is docs/rotation.md; here is its HTTP side."""
+
+from __future__ import annotations
+
+import math
+
+from aiohttp import web
+
+from gateway.auth_api.answers import issued_response
+from gateway.auth_api.attempts import throttled_network
+from gateway.auth_api.bodies import read_body
+from gateway.auth_api.credentials import refresh_token_of
+from gateway.auth_api.services import SERVICES, ApiServices
+from gateway.errors import InvalidGrant, TooManyAttempts
+from gateway.tokens.errors import ForgedToken, WithdrawnKey
+from gateway.web.context import CONTEXT
+
+
+async def refresh(request: web.Request) -> web.Response:
+    """Exchange the refresh token of the cookie or the body. No answer clears the cookie: a late one would delete
+    that of the next log-in."""
+    services, context = request.app[SERVICES], request[CONTEXT]
+    body = await read_body(request, services.limits, optional=True)
+    presented = refresh_token_of(request, body)
+    if presented is None:
+        raise InvalidGrant("There is no refresh token in the request.")
+    token, channel = presented
+    try:
+        issued = await services.sessions.refresh(token, channel, context)
+    except WithdrawnKey:
+        raise
+    except ForgedToken:
+        _count_forgery(services, throttled_network(context))
+        raise
+    return issued_response(services, issued)
+
+
+def _count_forgery(services: ApiServices, network: str) -> None:
+    """Guessing is hopeless, but it must not fill the log either. A good MAC never gets here."""
+    delay = services.refresh_throttle.check(network)
+    services.refresh_throttle.forged(network)
+    if delay > 0:
+        raise TooManyAttempts(retry_after=math.ceil(delay)) from None
