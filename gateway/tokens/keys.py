@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
@@ -88,10 +88,12 @@ def generate(algorithm: Algorithm) -> KeyPair:
 def from_private_der(algorithm: Algorithm, der: bytes) -> KeyPair:
     """The key behind `private_der`; raises `ValueError` when it is not one of `algorithm`."""
     try:
-        private = serialization.load_der_private_key(der, password=None)
-        return _pair(algorithm, _SCHEMES[algorithm].prepare_key(private))
+        key = _SCHEMES[algorithm].prepare_key(serialization.load_der_private_key(der, password=None))
     except (ValueError, TypeError, UnsupportedAlgorithm, PyJWTError) as error:
         raise ValueError(f"not a private key for {algorithm}") from error
+    if isinstance(key, ed448.Ed448PrivateKey) or (isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS):
+        raise ValueError(f"not a private key for {algorithm}: a curve or size the gateway does not sign with")
+    return _pair(algorithm, key)
 
 
 def public_text(pair: KeyPair) -> str:
