@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -49,19 +48,10 @@ def issued_response(services: ApiServices, issued: Issued) -> web.Response:
         members["refresh_token"] = issued.refresh_token
         members["refresh_expires_in"] = issued.refresh_expires_in
     response = json_response(members)
-    if issued.refresh_token is not None and by_cookie and not is_late(services, issued):
+    if issued.refresh_token is not None and by_cookie:
         cookie = services.cookie.build(issued.refresh_token, issued.refresh_expires_in)
         response.headers.add(hdrs.SET_COOKIE, cookie)
     return response
-
-
-def is_late(services: ApiServices, issued: Issued) -> bool:
-    """Whether a cookie sent now could overwrite a newer one: it left later than W/2 after the rotation.
-
-    Without a window (W = 0) there is no race that could have set a newer one.
-    """
-    margin = services.limits.in_flight_window / 2 or math.inf
-    return services.clock.now() - issued.rotated_at > margin
 
 
 def clear_cookie(services: ApiServices, response: web.Response) -> web.Response:

@@ -12,6 +12,8 @@ from gateway.auth_api.bodies import read_body
 from gateway.auth_api.credentials import refresh_token_of
 from gateway.auth_api.services import SERVICES, ApiServices
 from gateway.errors import InvalidGrant, TooManyAttempts
+from gateway.sessions.issued import Issued
+from gateway.sessions.session import Channel
 from gateway.tokens.errors import ForgedToken, WithdrawnKey
 from gateway.web.context import CONTEXT
 
@@ -32,7 +34,20 @@ async def refresh(request: web.Request) -> web.Response:
     except ForgedToken:
         _count_forgery(services, throttled_network(context))
         raise
+    if _is_late(services, issued):
+        issued = services.sessions.too_late(issued)
     return issued_response(services, issued)
+
+
+def _is_late(services: ApiServices, issued: Issued) -> bool:
+    """Whether a cookie sent now could overwrite a newer one: it would leave later than W/2 after the rotation.
+
+    Without a window (W = 0) nothing newer can be out. A client that keeps its token in the body keeps the newest.
+    """
+    if issued.session.channel is Channel.BODY or issued.refresh_token is None:
+        return False
+    window = services.limits.in_flight_window
+    return window > 0 and services.clock.now() - issued.rotated_at > window / 2
 
 
 def _count_forgery(services: ApiServices, network: str) -> None:

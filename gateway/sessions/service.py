@@ -86,6 +86,17 @@ class SessionService:
         """
         return await self._refresher.refresh(token, channel, ctx)
 
+    def too_late(self, issued: Issued) -> Issued:
+        """`issued` for an answer that may not carry its refresh token any more: what the loser of a race gets.
+
+        Its access token is no receipt, or its use would prove the arrival of a refresh token that was never sent.
+        """
+        session, now = issued.session, self._clock.now()
+        life = min(self._policy.race_access_ttl, self._policy.access_ttl)
+        expires_at = min(now + life, session.max_access_exp)
+        grant = AccessGrant(session.generation - 1, -session.delivery, expires_at, receipt_at=expires_at)
+        return self._issuance.issue(session, issued.user, grant, None, issued.outcome, now)
+
     async def logout(
         self,
         *,
