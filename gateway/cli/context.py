@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gateway.clock import Clock, SystemClock
-from gateway.errors import CannotStart
+from gateway.deployment import lock_timeout, open_master
 from gateway.settings.loader import Loaded, load
 from gateway.settings.model import Settings
 
@@ -61,35 +61,6 @@ def load_settings(config_path: Path | None, overrides: Mapping[str, object] | No
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine to its end, as every command that opens a deployment does."""
     return asyncio.run(work)
-
-
-def master_key_path(settings: Settings) -> Path | None:
-    """Where the master key is; None for a store that is forgotten at exit and so needs no file."""
-    from gateway.stores.factory import sqlite_path
-
-    if settings.storage.master_key_file is not None:
-        return Path(settings.storage.master_key_file)
-    if settings.storage.database == "memory:":
-        return None
-    return sqlite_path(settings.storage.database).with_suffix(".key")
-
-
-async def open_master(settings: Settings, stores: Stores) -> MasterKeys:
-    """The master keys of this store. A missing file is made, but never beside a store that knows another key."""
-    from gateway.tokens.marks import check_canary
-    from gateway.tokens.master import KEY_BYTES, MasterKeys
-
-    path = master_key_path(settings)
-    if path is None:
-        master = MasterKeys({1: os.urandom(KEY_BYTES)})
-    elif settings.storage.master_key_file is not None:
-        master = MasterKeys.load(path)
-    elif not path.exists() and await stores.keys.list_keys():
-        raise CannotStart(f"the master key file {path} is missing, and this store was made with it: bring it back")
-    else:
-        master = MasterKeys.load_or_create(path)
-    await check_canary(master, stores.keys)
-    return master
 
 
 @dataclass(frozen=True)
@@ -157,8 +128,7 @@ async def open_deployment(settings: Settings, clock: Clock | None = None) -> Asy
     from gateway.telemetry.events import EventLog
 
     clock = clock or SystemClock()
-    busy_timeout = max(settings.sessions.in_flight_window / 4, 1.0)
-    stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=busy_timeout)
+    stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings))
     activity = Activity(stores.events, clock, keep=settings.logging.events_keep)
     deployment = Deployment(settings, clock, stores, EventLog(clock, activity=activity))
     try:
