@@ -56,6 +56,7 @@ class SessionService:
         self._refresher = Refresher(store, refresh_tokens, self._issuance, index, receipts, events, clock, policy)
         self._index = index
         self._events = events
+        self._clock = clock
         self._policy = policy
         self._retention = retention
         self._new_id = new_id

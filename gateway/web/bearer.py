@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gateway.errors import InvalidRequest, InvalidToken, MissingToken
-from gateway.events import EventSink
 from gateway.risk.facts import RequestContext
-from gateway.sessions.denial import Denial
-from gateway.sessions.session_events import suspicious
+from gateway.sessions.denied_use import DeniedUse
 from gateway.tokens.claims import AccessClaims
 
 MAX_TOKEN: Final = 4096
-_REMEMBERED: Final = 1024
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 
 
@@ -43,42 +39,16 @@ class NotesUse(Protocol):
         ...
 
 
-class SupersededAlarm:
-    """Says, once per delivery, that a token came back which its client never got as far as we were told.
-
-    An answer was lost, the client retried and was served again; whoever uses the first answer's token now has it from
-    somewhere else (docs/rotation.md, retry).
-    """
-
-    __slots__ = ("_events", "_seen")
-
-    def __init__(self, events: EventSink) -> None:
-        self._events = events
-        self._seen: OrderedDict[tuple[str, int, int], None] = OrderedDict()
-
-    def sound(self, claims: AccessClaims, context: RequestContext | None) -> None:
-        """Emit `session.suspicious` unless this delivery was reported before."""
-        key = (claims.session_id, claims.generation, claims.delivery)
-        if key in self._seen:
-            return
-        self._seen[key] = None
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        self._events.emit(
-            suspicious((Denial.DELIVERY,), "refused", context, sid=claims.session_id, user_id=claims.subject)
-        )
-
-
 class BearerAuthenticator:
     """Verifies, asks for revocation, and notes the receipt: nothing here waits for a store."""
 
-    __slots__ = ("_alarm", "_denials", "_receipts", "_verifier")
+    __slots__ = ("_denials", "_denied_use", "_receipts", "_verifier")
 
-    def __init__(self, verifier: Verifies, denials: Denies, receipts: NotesUse, alarm: SupersededAlarm) -> None:
+    def __init__(self, verifier: Verifies, denials: Denies, receipts: NotesUse, denied_use: DeniedUse) -> None:
         self._verifier = verifier
         self._denials = denials
         self._receipts = receipts
-        self._alarm = alarm
+        self._denied_use = denied_use
 
     def require(
         self, values: Sequence[bytes], context: RequestContext | None = None, *, passive: bool = False
@@ -100,8 +70,7 @@ class BearerAuthenticator:
             raise InvalidToken(debug="malformed token")
         claims = self._verifier.verify(token)
         if (reason := self._denials.denial(claims)) is not None:
-            if reason == Denial.DELIVERY:
-                self._alarm.sound(claims, context)
+            self._denied_use.report(reason, claims, context)
             raise InvalidToken(debug=reason)
         return claims
 
