@@ -111,8 +111,12 @@ class KeyService:
         key: all access tokens of the deployment die, and clients refresh.
         """
         await self._sync()
-        overlap = min(PROPAGATION, self._overlap()) if soon or withdraw else self._overlap()
-        await self._make(Cause.COMMAND, overlap=overlap)
+        if not self._rows:
+            await self._make(Cause.COMMAND, overlap=0.0)
+        elif soon or withdraw:
+            await self._make(Cause.COMMAND, overlap=self._haste())
+        else:
+            await self._make(Cause.COMMAND, overlap=self._overlap())
         newest = self._newest()
         if newest is None:
             raise StoreBusy(debug="the new signing key was deleted at once by another process")
@@ -135,7 +139,8 @@ class KeyService:
             return KeyState.UNREADABLE
         if signing is not None and row.kid == signing.kid:
             return KeyState.SIGNING
-        return KeyState.PUBLISHED if row.active_from > now else KeyState.RETIRED
+        overtaken = row.retired_at is not None and row.retired_at <= row.active_from
+        return KeyState.RETIRED if overtaken or row.active_from <= now else KeyState.PUBLISHED
 
     async def _sync(self) -> None:
         rows = await self._store.list_keys()
@@ -163,7 +168,7 @@ class KeyService:
 
     async def _make_first(self) -> None:
         if self._rows:
-            await self._make(Cause.UNREADABLE, overlap=min(PROPAGATION, self._overlap()))
+            await self._make(Cause.UNREADABLE, overlap=self._haste())
         else:
             await self._make(Cause.FIRST, overlap=0.0)
 
@@ -203,6 +208,9 @@ class KeyService:
 
     def _overlap(self) -> float:
         return min(PUBLISH_AHEAD, self._period / 2)
+
+    def _haste(self) -> float:
+        return min(PROPAGATION, self._overlap())
 
     def _expired(self, row: StoredKey, now: float) -> bool:
         return row.retired_at is not None and row.retired_at + self._linger <= now

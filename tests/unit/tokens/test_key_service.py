@@ -198,6 +198,12 @@ async def test_rotation_soon_overtakes_one_that_waits(world: World) -> None:
     assert world.signer(service) == row.kid
     world.clock.advance(PUBLISH_AHEAD)
     assert world.signer(service) == row.kid != waiting.kid
+    assert await world.states(service) == [KeyState.RETIRED, KeyState.RETIRED, KeyState.SIGNING]
+
+
+async def test_rotation_by_command_in_an_empty_store_signs_at_once(world: World) -> None:
+    row = await world.service().rotate()
+    assert row.active_from == world.clock.now()
 
 
 async def test_withdrawing_kills_every_token_at_once_everywhere(world: World) -> None:
@@ -316,7 +322,7 @@ async def test_report_where_no_key_can_sign(world: World) -> None:
     await world.loaded()
     (row,) = await world.store.list_keys()
     await world.alter(row.kid, active_from=world.clock.now() + 20, retired_at=world.clock.now() + 10)
-    assert await world.states(world.service()) == [KeyState.PUBLISHED]
+    assert await world.states(world.service()) == [KeyState.RETIRED]
 
 
 async def test_a_store_that_fails_leaves_the_ring_as_it_was(world: World) -> None:

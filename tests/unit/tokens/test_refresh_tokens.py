@@ -38,6 +38,10 @@ def test_the_bytes_are_as_documented(tokens: RefreshTokens) -> None:
     assert tokens.issue(1, SID, 7) == "gwr_" + encoding.encode(b"\x01" + claim + mac).decode()
 
 
+def test_new_sessions_are_bound_to_the_newest_master_key() -> None:
+    assert RefreshTokens(master_keys(1, 3), STORE).kid == 3
+
+
 @pytest.mark.parametrize("generation", [0, 1, 255, 256, MAX_GENERATION])
 def test_generations_at_the_edges(tokens: RefreshTokens, generation: int) -> None:
     assert tokens.parse(tokens.issue(1, SID, generation)).generation == generation
