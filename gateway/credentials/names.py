@@ -39,13 +39,11 @@ def check_username(username: str) -> str:
 def fold_username(username: str) -> str:
     """The form that is unique and looked up: Unicode's compatibility caseless form (D146), composed.
 
-    Raises `InvalidRequest` for what `check_username` refuses, and when folding makes it too long or empty.
+    Raises `InvalidRequest` for what `check_username` refuses, and when folding makes it too long.
     """
     decomposed = unicodedata.normalize("NFD", check_username(username))
     once = unicodedata.normalize("NFKC", decomposed.casefold())
     key = unicodedata.normalize("NFKC", once.casefold()).strip()
-    if not key:
-        raise InvalidRequest("user name: must not be empty")
     if len(key) > MAX_USERNAME:
         raise InvalidRequest(f"user name: longer than {MAX_USERNAME} characters")
     return key

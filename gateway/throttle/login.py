@@ -48,7 +48,7 @@ class LoginThrottle:
         if delay == 0.0:
             _begin(self._pairs.touch(pair), now)
             _begin(self._networks.touch(place), now)
-        return min(delay, self._policy.longest_wait)
+        return delay
 
     def failed(self, username_key: str, network: str) -> None:
         """Charge the pair, the network and the account."""
@@ -95,7 +95,8 @@ class LoginThrottle:
         over = max(0, debt.failures - limit.count) if growing else 0
         cost = limit.interval * 2 ** min(over, _MOST_DOUBLINGS)
         # Never more debt than the longest wait asks for: a key must not be shut for days.
-        debt.paid_at = min(charge(debt.paid_at, now, cost), now + limit.period + self._policy.longest_wait)
+        most = now + limit.period - limit.interval + self._policy.longest_wait
+        debt.paid_at = min(charge(debt.paid_at, now, cost), most)
 
     def _close(self, table: DebtTable, key: bytes) -> None:
         if (debt := table.find(key)) is not None:
