@@ -25,11 +25,11 @@ async def open_stores(database_url: str, *, clock: Clock, busy_timeout: float) -
 
 def sqlite_path(database_url: str) -> Path:
     """The file a SQLite URL names; the master key lies beside it when none is configured."""
-    if not database_url.startswith(_SQLITE):
+    scheme = database_url.split(":", 1)[0]
+    if scheme != "sqlite":
         # The rest of the URL may hold a password.
-        scheme = database_url.split(":", 1)[0]
         raise CannotStart(f"unsupported database URL scheme {scheme!r}; supported: sqlite")
     name = database_url.removeprefix(_SQLITE)
-    if not name or name == ":memory:" or "\0" in name:
+    if name in ("", ":memory:", database_url) or "\0" in name:
         raise CannotStart("the database URL names no file; write sqlite:///gateway.db or sqlite:////var/lib/gateway.db")
     return Path(name)
