@@ -38,6 +38,9 @@ class Name(StrEnum):
     GATEWAY_STOPPED = "gateway.stopped"
     STORE_FAILED = "store.failed"
     REQUEST_FAILED = "request.failed"
+    EVENTS_DROPPED = "events.dropped"
+    LOG_DROPPED = "log.dropped"
+    LOG_LIBRARY = "log.library"
 
 
 @dataclass(frozen=True, slots=True)

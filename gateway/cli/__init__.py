@@ -58,7 +58,7 @@ class Failure(click.ClickException):
         super().__init__(_sentence(error))
         self.error = error
         codes = {"cannot_start": EXIT_CANNOT_START, "bad_configuration": EXIT_BAD_CONFIG}
-        self.exit_code = codes.get(error.code, EXIT_FAILURE)
+        self.exit_code = codes.get(error.code, EXIT_FAILURE)  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
         """One clear line; for a bad configuration one line per problem."""
