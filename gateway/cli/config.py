@@ -1,0 +1,107 @@
+"""`gateway config`: check it, show what is in force, print its JSON Schema."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import EXIT_BAD_CONFIG, output
+from gateway.cli.context import config_option, find_config
+from gateway.cli.context import load_settings as load_with_warnings
+from gateway.settings.loader import ConfigError, Problem, load
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def config() -> None:
+    """Check, show and describe the configuration."""
+
+
+@config.command()
+@config_option
+@json_option
+@click.pass_context
+def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """Report every problem at once; exit code 78 when there is one. Touches neither stores nor network."""
+    import os
+
+    path = find_config(config_path)
+    try:
+        loaded = load(path, os.environ)
+    except ConfigError as error:
+        _report(error.problems, (), as_json=as_json)
+        ctx.exit(EXIT_BAD_CONFIG)
+    _report((), loaded.warnings, as_json=as_json)
+    if not as_json:
+        routes = len(loaded.settings.routes)
+        click.echo(f"{path or 'the defaults'}: ok, {routes} route{'' if routes == 1 else 's'}")
+
+
+@config.command()
+@config_option
+@json_option
+@click.option("--origin", "with_origin", is_flag=True, help="Say where each value came from.")
+def show(config_path: Path | None, as_json: bool, with_origin: bool) -> None:
+    """Print the configuration in force: defaults, file, environment; secrets are hidden."""
+    import yaml
+
+    from gateway.settings import secrets
+    from gateway.settings.problems import dotted
+
+    loaded = load_with_warnings(config_path)
+    document = secrets.shown(loaded)
+    if with_origin:
+        rows = [(dotted(place), value, secrets.origin(loaded, place)) for place, value in secrets.leaves(document)]
+        if as_json:
+            output.json_document([{"path": path, "value": value, "origin": origin} for path, value, origin in rows])
+        else:
+            output.table(("key", "value", "from"), [(path, _text(value), origin) for path, value, origin in rows])
+    elif as_json:
+        output.json_document(document)
+    else:
+        click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120), nl=False)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema (2020-12) of the file, for editors."""
+    from gateway.settings.schema import json_schema
+
+    output.json_document(json_schema())
+
+
+def _report(problems: tuple[Problem, ...], warnings: tuple[Problem, ...], *, as_json: bool) -> None:
+    if as_json:
+        found = {"ok": not problems, "problems": _documents(problems), "warnings": _documents(warnings)}
+        output.json_document(found)
+        return
+    if problems:
+        rows = [(place(problem), problem.path, _advice(problem)) for problem in problems]
+        output.table(("where", "key", "problem"), rows)
+        click.echo(f"gateway: {len(problems)} problem{'' if len(problems) == 1 else 's'}", err=True)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def place(problem: Problem) -> str:
+    """`file:line:column`, or the variable or flag a value came from."""
+    where = problem.source or "-"
+    return f"{where}:{problem.line}:{problem.column or 1}" if problem.line is not None else where
+
+
+def _advice(problem: Problem) -> str:
+    return f"{problem.message} ({problem.hint})" if problem.hint else problem.message
+
+
+def _documents(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
+    return [asdict(problem) for problem in problems]
+
+
+def _text(value: object) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
