@@ -13,8 +13,6 @@ from gateway.cli.context import config_option, find_config
 from gateway.cli.context import load_settings as load_with_warnings
 from gateway.settings.loader import ConfigError, Problem, load
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.group()
 def config() -> None:
@@ -23,7 +21,7 @@ def config() -> None:
 
 @config.command()
 @config_option
-@json_option
+@output.json_option
 @click.pass_context
 def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """Report every problem at once; exit code 78 when there is one. Touches neither stores nor network."""
@@ -43,7 +41,7 @@ def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
 
 @config.command()
 @config_option
-@json_option
+@output.json_option
 @click.option("--origin", "with_origin", is_flag=True, help="Say where each value came from.")
 def show(config_path: Path | None, as_json: bool, with_origin: bool) -> None:
     """Print the configuration in force: defaults, file, environment; secrets are hidden."""
@@ -57,11 +55,13 @@ def show(config_path: Path | None, as_json: bool, with_origin: bool) -> None:
     if with_origin:
         rows = [(dotted(place), value, secrets.origin(loaded, place)) for place, value in secrets.leaves(document)]
         if as_json:
-            output.json_document([{"path": path, "value": value, "origin": origin} for path, value, origin in rows])
+            output.print_json(
+                [{"path": path, "value": value, "origin": origin} for path, value, origin in rows], indent=True
+            )
         else:
-            output.table(("key", "value", "from"), [(path, _text(value), origin) for path, value, origin in rows])
+            output.print_table(("key", "value", "from"), [(path, _text(value), origin) for path, value, origin in rows])
     elif as_json:
-        output.json_document(document)
+        output.print_json(document, indent=True)
     else:
         click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120), nl=False)
 
@@ -71,17 +71,17 @@ def schema() -> None:
     """Print the JSON Schema (2020-12) of the file, for editors."""
     from gateway.settings.schema import json_schema
 
-    output.json_document(json_schema())
+    output.print_json(json_schema(), indent=True)
 
 
 def _report(problems: tuple[Problem, ...], warnings: tuple[Problem, ...], *, as_json: bool) -> None:
     if as_json:
         found = {"ok": not problems, "problems": _documents(problems), "warnings": _documents(warnings)}
-        output.json_document(found)
+        output.print_json(found, indent=True)
         return
     if problems:
         rows = [(place(problem), problem.path, _advice(problem)) for problem in problems]
-        output.table(("where", "key", "problem"), rows)
+        output.print_table(("where", "key", "problem"), rows)
         click.echo(f"gateway: {len(problems)} problem{'' if len(problems) == 1 else 's'}", err=True)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)

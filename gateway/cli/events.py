@@ -62,26 +62,26 @@ def tail(
 @config_option
 @click.option("--since", default="30d", show_default=True, type=_Duration(), help="How far to look back.")
 @click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="How many to show.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.json_option
 def report(config_path: Path | None, since: float, top: int, as_json: bool) -> None:
     """Who refreshes suspiciously: sessions ranked by what was seen, with the reasons."""
     suspects = run_async(_report(load_settings(config_path).settings, since))[:top]
     if as_json:
-        output.json_document([suspect.document() for suspect in suspects])
+        output.print_json([suspect.document() for suspect in suspects], indent=True)
         return
     rows = [
         (
             suspect.score,
             suspect.username or suspect.user_id or "-",
             suspect.session_id,
-            output.moment(suspect.last_at),
+            output.timestamp(suspect.last_at),
             suspect.reasons_text(),
             suspect.addresses_text(),
         )
         for suspect in suspects
     ]
     headings = ("score", "user", "session", "last seen", "reasons", "addresses")
-    output.table(headings, rows, empty="no suspicious refresh")
+    output.print_table(headings, rows, empty="no suspicious refresh")
 
 
 async def _tail(

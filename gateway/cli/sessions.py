@@ -27,27 +27,27 @@ def sessions() -> None:
 @sessions.command("list")
 @click.argument("who", required=False)
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.json_option
 def list_sessions(who: str | None, config_path: Path | None, as_json: bool) -> None:
     """Live sessions: all, or those of WHO, a user name or id, or one session by its id."""
     found, names = run_async(_list(load_settings(config_path).settings, who))
     if as_json:
-        output.json_document([_document(session, names) for session in found])
+        output.print_json([_document(session, names) for session in found], indent=True)
         return
     rows = [
         (
             session.sid,
             names.get(session.user_id, session.user_id),
-            output.moment(session.created_at),
-            output.moment(session.last_seen_at),
-            output.moment(min(session.idle_expires_at, session.absolute_expires_at)),
+            output.timestamp(session.created_at),
+            output.timestamp(session.last_seen_at),
+            output.timestamp(min(session.idle_expires_at, session.absolute_expires_at)),
             session.seen.address,
             session.seen.device,
         )
         for session in found
     ]
     headings = ("session", "user", "created", "last used", "expires", "address", "device")
-    output.table(headings, rows, empty="no live session")
+    output.print_table(headings, rows, empty="no live session")
 
 
 @sessions.command()
