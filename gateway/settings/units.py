@@ -42,12 +42,12 @@ def _why(value: object, kind: str, examples: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact text `parse_duration` reads back."""
+    """Exact text in the largest unit that fits, which `parse_duration` reads back; a single day is 24h."""
     if seconds == 0:
         return "0s"
     milliseconds = round(seconds * 1000)
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if milliseconds % size == 0:
+        if milliseconds % size == 0 and (unit != "d" or milliseconds > size):
             return f"{milliseconds // size}{unit}"
     return f"{milliseconds}ms"
 
