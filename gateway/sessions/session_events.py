@@ -14,17 +14,18 @@ from gateway.sessions.session import Session
 
 def of_rotation(rotation: Rotation, sid: str, presented: int, ctx: RequestContext) -> list[Event]:
     """What one refresh is worth saying, in order: what happened, what is odd about it. Ended sessions come after."""
-    decision = rotation.decision
+    decision, before = rotation.decision, rotation.before
+    if before is None:
+        return [rejected(decision.outcome, decision.reason, ctx, sid=sid)]
     if decision.outcome is Outcome.THEFT:
-        event = _reused(rotation, sid, presented, ctx)
+        event = _reused(rotation, before, presented, ctx)
     elif decision.grant is not None:
-        event = _refreshed(rotation, sid, ctx)
+        event = _refreshed(rotation, before, ctx)
     else:
-        user_id = rotation.before.user_id if rotation.before is not None else None
-        event = rejected(decision.outcome, decision.reason, ctx, sid=sid, user_id=user_id)
+        event = rejected(decision.outcome, decision.reason, ctx, sid=sid, user_id=before.user_id)
     events = [event]
     if decision.suspicious:
-        events.append(suspicious(decision.suspicious, _action(decision), ctx, sid=sid, user_id=event.user_id))
+        events.append(suspicious(decision.suspicious, _action(decision), ctx, sid=sid, user_id=before.user_id))
     return events
 
 
@@ -68,35 +69,31 @@ def revoked(ended: EndedSession, ctx: RequestContext | None) -> Event:
     return _event(Name.SESSION_REVOKED, Level.INFO, ctx, ended.user_id, ended.sid, fields)
 
 
-def _refreshed(rotation: Rotation, sid: str, ctx: RequestContext) -> Event:
-    decision, before = rotation.decision, rotation.before
-    fields: dict[str, object] = {"outcome": str(decision.outcome)}
-    session = decision.session or before
-    if session is not None:
-        fields["generation"] = session.generation
-    if before is not None:
-        fields["interval_s"] = round(rotation.now - before.rotated_at, 3)
-    fields["device"] = ctx.facts.device
+def _refreshed(rotation: Rotation, before: Session, ctx: RequestContext) -> Event:
+    decision = rotation.decision
+    fields: dict[str, object] = {
+        "outcome": str(decision.outcome),
+        "generation": (decision.session or before).generation,
+        "interval_s": round(rotation.now - before.rotated_at, 3),
+        "device": ctx.facts.device,
+    }
     if decision.suspicious:
         fields["risk.reasons"] = list(decision.suspicious)
-    user_id = before.user_id if before is not None else None
-    return _event(Name.SESSION_REFRESHED, Level.INFO, ctx, user_id, sid, fields)
+    return _event(Name.SESSION_REFRESHED, Level.INFO, ctx, before.user_id, before.sid, fields)
 
 
-def _reused(rotation: Rotation, sid: str, presented: int, ctx: RequestContext) -> Event:
-    decision, before = rotation.decision, rotation.before
+def _reused(rotation: Rotation, before: Session, presented: int, ctx: RequestContext) -> Event:
+    decision = rotation.decision
     fields: dict[str, object] = {
         "outcome": str(decision.outcome),
         "generation": presented,
         "distance": decision.distance,
         "age_s": round(decision.age, 3) if decision.age is not None else None,
         "revoked": len(rotation.ended.sessions),
+        "previous.client.address": before.seen.address,
+        "previous.user_agent.original": before.seen.user_agent,
     }
-    if before is not None:
-        fields["previous.client.address"] = before.seen.address
-        fields["previous.user_agent.original"] = before.seen.user_agent
-    user_id = before.user_id if before is not None else None
-    return _event(Name.SESSION_REFRESH_REUSED, Level.ERROR, ctx, user_id, sid, fields)
+    return _event(Name.SESSION_REFRESH_REUSED, Level.ERROR, ctx, before.user_id, before.sid, fields)
 
 
 def _action(decision: Decision) -> str:
