@@ -1,0 +1,527 @@
+"""Everything of aiohttp that is not public API, in one place; tests/unit/proxy/test_aiohttp_private.py watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import HttpResponseParser
+from aiohttp.http_writer import StreamWriter
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.tcp_helpers import tcp_keepalive
+from aiohttp.web_protocol import RequestHandler
+from yarl import URL
+
+from gateway import tasks
+from gateway.errors import GatewayError, InvalidRequest, RequestTimeout
+from gateway.proxy.timer import NEVER, LazyTimer
+from gateway.web.problem import render
+
+BUFFER: Final = 64 * 1024
+_MAX_LINE: Final = 8190
+_MAX_FIELD: Final = 32 * 1024
+_MAX_FIELDS: Final = 256
+_CHUNKED_END: Final = b"\r\n0\r\n\r\n"
+_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+
+
+class Message(Protocol):
+    """The C parser's messages, requests and responses alike."""
+
+    method: str
+    path: str
+    code: int
+    reason: str
+    version: tuple[int, int]
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    should_close: bool
+    upgrade: bool
+    chunked: bool
+    headers: Any
+
+
+Body = StreamReader
+NO_BODY: Final = EMPTY_PAYLOAD
+
+
+class _NoFlowControl:
+    """Stands for the protocol a parser holds back: here a body is taken out after each read, and the transport of the
+    slow side is paused instead."""
+
+    connected = True
+
+    def pause_reading(self) -> None:
+        """A body is over its mark for as long as it takes to fetch it."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """It was fetched."""
+
+
+_NO_FLOW_CONTROL: Final = _NoFlowControl()
+
+
+class Parser(Protocol):
+    """What is used of aiohttp's C parsers."""
+
+    def feed_data(self, data: bytes) -> tuple[list[tuple[Message, Body]], bool, bytes]:
+        """New messages, whether the protocol changes after them, and the bytes behind that."""
+        ...
+
+
+def response_parser(loop: asyncio.AbstractEventLoop, *, with_body: bool = True) -> Parser:
+    """A parser for one upstream connection; without body: for the answer to a HEAD."""
+    return cast(
+        "Parser",
+        HttpResponseParser(
+            cast("Any", _NO_FLOW_CONTROL),
+            loop,
+            BUFFER,
+            max_line_size=_MAX_LINE,
+            max_headers=_MAX_FIELDS,
+            max_field_size=_MAX_FIELD,
+            response_with_body=with_body,
+            read_until_eof=True,
+            auto_decompress=False,
+        ),
+    )
+
+
+def take(body: Body) -> bytes:
+    """All that has arrived of a body, without waiting."""
+    return body.read_nowait(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What a client may take. Seconds and bytes.
+
+    `keep_alive`: idle between requests. `head`: from the first byte of a request head to its last. `stall`: without
+    reading anything of what was written. `linger`: reading on after an answer that came before the request's end.
+    `own_body`: for the whole body of a request to the gateway's own API.
+    """
+
+    keep_alive: float = 75.0
+    head: float = 15.0
+    stall: float = 60.0
+    linger: float = 5.0
+    own_body: float = 30.0
+    line_size: int = 8190
+    field_size: int = 8190
+    fields: int = 128
+    head_size: int = 64 * 1024
+
+
+class Exchange(Protocol):
+    """A proxied request under way, as the client's connection sees it."""
+
+    def client_paused(self) -> None:
+        """The client is slow to read."""
+        ...
+
+    def client_resumed(self) -> None:
+        """The client has read."""
+        ...
+
+    def client_lost(self) -> None:
+        """The client is gone."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Who answers the requests of a connection."""
+
+    limits: ClientLimits
+
+    def opened(self, client: ClientConnection) -> None:
+        """A client connected."""
+        ...
+
+    def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:
+        """Answer a request, now or later; `client.done` ends it."""
+        ...
+
+    def refuse(self, client: ClientConnection, error: GatewayError) -> None:
+        """Answer what is no request; the connection closes after it."""
+        ...
+
+
+class _Garbled:
+    """Stands in the queue where the bytes stopped being HTTP."""
+
+    def __init__(self, error: GatewayError) -> None:
+        self.error = error
+
+
+class ClientConnection(RequestHandler):
+    """aiohttp's server protocol without its task per connection and per request: requests are dispatched as they are
+    parsed, in order, one at a time. Only requests to the gateway's own API get a task.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_chunked",
+        "_deaf",
+        "_dispatcher",
+        "_draining",
+        "_head_size",
+        "_idle_waiter",
+        "_limits",
+        "_open_body",
+        "_pumping",
+        "_timer",
+        "address",
+        "exchange",
+        "forwarded",
+        "trusted",
+    )
+
+    def __init__(self, server: web.Server, dispatcher: Dispatcher, *, loop: asyncio.AbstractEventLoop) -> None:
+        limits = dispatcher.limits
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=limits.keep_alive,
+            access_log=None,  # type: ignore[arg-type] # None switches aiohttp's own log off
+            max_line_size=limits.line_size,
+            max_field_size=limits.field_size,
+            max_headers=limits.fields,
+            read_bufsize=BUFFER,
+            auto_decompress=False,
+        )
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._timer = LazyTimer(loop, self._expired)
+        self._busy = False
+        self._pumping = False
+        self._deaf = False
+        self._draining = False
+        self._chunked = False
+        self._head_size = 0
+        self._open_body: Body | None = None
+        self._idle_waiter: asyncio.Future[None] | None = None
+        self.exchange: Exchange | None = None
+        self.address = ""
+        self.trusted = False
+        self.forwarded = b""
+
+    # -- the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop. aiohttp's own would start a task."""
+        BaseProtocol.connection_made(self, transport)
+        stream = cast("asyncio.Transport", transport)
+        tcp_keepalive(stream)
+        assert self._manager is not None  # noqa: S101 - set until the connection is lost
+        self._manager.connection_made(self, stream)
+        self._timer.set(self._loop.time() + self._limits.keep_alive)
+        self._dispatcher.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called by the loop."""
+        self._timer.cancel()
+        self._messages.clear()
+        self._deaf = True
+        super().connection_lost(exc)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_lost()
+            self._busy = False
+        self._wake_shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop, and with b"" when a paused parser may go on."""
+        if self._deaf or self._parser is None:
+            return
+        messages: Any
+        try:
+            messages, upgraded, _ = self._parser.feed_data(data)
+        except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
+            self._garbled(error, data)
+            return
+        if self._chunked or self._open_body is not None:
+            messages = self._body_progress(messages, data)
+        if not messages:
+            if data and self._open_body is None:
+                self._await_head(len(data))
+            return
+        self._head_size = 0
+        message, payload = messages[-1]
+        if message.chunked or payload is not NO_BODY:
+            messages = self._with_bodies(messages, data)
+        if upgraded or messages[-1][0].upgrade:
+            # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
+            self._deaf = self._open_body is None
+        self._messages.extend(messages)
+        if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+        if not self._busy:
+            self._pump()
+
+    def pause_writing(self) -> None:
+        """Called by the loop: the client is slow to read."""
+        super().pause_writing()
+        self._timer.set(self._loop.time() + self._limits.stall)
+        if self.exchange is not None:
+            self.exchange.client_paused()
+
+    def resume_writing(self) -> None:
+        """Called by the loop: the client has read."""
+        super().resume_writing()
+        self._timer.set(NEVER if self._busy else self._loop.time() + self._limits.keep_alive)
+        if self.exchange is not None:
+            self.exchange.client_resumed()
+        elif not self._busy:
+            self._pump()
+
+    # -- for whoever answers
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client is slow to read."""
+        return self._paused
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether another request may follow the one being answered."""
+        return not self._draining and not (self._deaf and not self._messages)
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is nobody to answer."""
+        return self.transport is None or self.transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Write to the client."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    def expire_body(self, payload: Body) -> None:
+        """End a body that does not come."""
+        if not payload.is_eof():
+            payload.set_exception(RequestTimeout())
+
+    def done(self, *, keep_alive: bool) -> None:
+        """The answer is written: go on with the next request, or close."""
+        self.exchange = None
+        self._busy = False
+        if not keep_alive or not self.keeps_alive or self._open_body is not None:
+            self._close_gently()
+            return
+        limits = self._limits
+        limit = limits.stall if self._paused else limits.head if self._head_size else limits.keep_alive
+        self._timer.set(self._loop.time() + limit)
+        if self._messages and not self._pumping:
+            self._pump()
+
+    def tear(self) -> None:
+        """End the connection in a way that no client takes for the end of the answer."""
+        self.exchange = None
+        self._deaf = True
+        if self.transport is not None:
+            _reset(self.transport)
+            self.transport.abort()
+
+    def serve_application(self, app: web.Application, message: Message, payload: Body) -> None:
+        """Let the ordinary aiohttp application answer."""
+        if not payload.is_eof():
+            self._timer.set(self._loop.time() + self._limits.own_body)
+        self._task_handler = cast(
+            "asyncio.Task[None]", tasks.spawn(self._run_application(app, message, payload), name="own api")
+        )
+
+    # -- shutting down, called by aiohttp's runners
+
+    def close(self) -> None:
+        """Finish what is being answered, then close."""
+        self._draining = True
+        if not self._busy and self.transport is not None:
+            self._close_gently()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Close, giving the request under way `timeout` seconds."""
+        self.close()
+        if self._busy and self.transport is not None:
+            self._idle_waiter = self._loop.create_future()
+            await asyncio.wait([self._idle_waiter], timeout=timeout)
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp answers when an application's own error handling failed."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is under way already")
+        rendered = render(GatewayError(debug=message), "")
+        response = web.Response(status=rendered.status, headers=list(rendered.headers), body=rendered.body)
+        response.force_close()
+        return response
+
+    # -- inner working
+
+    def _pump(self) -> None:
+        """Dispatch what was parsed, one request at a time, while the client reads what it gets."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._messages and not self._busy and not self._paused and not self._force_close:
+                message, payload = cast("Any", self._messages.popleft())
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                self._busy = True
+                self._timer.when = NEVER
+                if type(message) is _Garbled:
+                    self._dispatcher.refuse(self, message.error)
+                else:
+                    self._dispatcher.dispatch(self, message, payload)
+        finally:
+            self._pumping = False
+
+    def _with_bodies(self, messages: list[tuple[Message, Body]], data: bytes) -> list[tuple[Message, Body]]:
+        """Remember the body that is still to come, and stop behind a chunked one that did not end plainly."""
+        for at, (message, payload) in enumerate(messages):
+            if message.chunked and payload.is_eof() and not (at + 1 == len(messages) and data.endswith(_CHUNKED_END)):
+                self._deaf = True
+                return messages[: at + 1]
+        message, payload = messages[-1]
+        if not payload.is_eof():
+            self._open_body = payload
+            self._chunked = message.chunked
+        return messages
+
+    def _body_progress(self, messages: list[tuple[Message, Body]], data: bytes) -> list[tuple[Message, Body]]:
+        """Whether the open body has ended. Trailers stay in aiohttp's parser and would stand among the headers of the
+        next request, so nothing is read behind a chunked body that ends with anything but the last chunk.
+        """
+        if self._open_body is None or not self._open_body.is_eof():
+            return messages
+        chunked, self._chunked = self._chunked, False
+        self._open_body = None
+        self._timer.when = NEVER
+        if chunked and (messages or not data.endswith(_CHUNKED_END)):
+            self._deaf = True
+            return []
+        return messages
+
+    def _await_head(self, size: int) -> None:
+        """Part of a head came: the rest must follow in time, and not be endless."""
+        if self._deaf:
+            return
+        if self._head_size == 0 and not self._busy:
+            self._timer.set(self._loop.time() + self._limits.head)
+        self._head_size += size
+        if self._head_size > self._limits.head_size:
+            self._stop_reading(HeadTooLarge())
+
+    def _garbled(self, error: Exception, data: bytes) -> None:
+        if isinstance(error, LineTooLong):
+            line = data.partition(b"\r\n")[0]
+            long = self._head_size == 0 and len(line) > self._limits.line_size
+            problem: GatewayError = TargetTooLong() if long else HeadTooLarge()
+        else:
+            problem = InvalidRequest("The request is not valid HTTP.", debug=type(error).__name__)
+        self._stop_reading(problem)
+
+    def _stop_reading(self, problem: GatewayError) -> None:
+        self._deaf = True
+        body, self._open_body = self._open_body, None
+        if body is not None:  # the request it belongs to fails with it
+            body.set_exception(problem)
+            return
+        self._messages.append((cast("Any", _Garbled(problem)), NO_BODY))
+        if not self._busy:
+            self._pump()
+
+    def _expired(self) -> None:
+        if self._deaf or self._paused or self.transport is None:
+            if self.transport is not None:
+                self.transport.abort()
+        elif self._busy:
+            if self._open_body is not None:
+                self.expire_body(self._open_body)
+        elif self._head_size:
+            self._stop_reading(RequestTimeout("The request head did not arrive in time."))
+        else:
+            self.transport.close()
+
+    def _close_gently(self) -> None:
+        """Close. Where the client may still be sending, first let it read the answer: a reset would destroy it."""
+        transport = self.transport
+        lingering = self._deaf or self._open_body is not None
+        self._deaf = True
+        self._messages.clear()
+        if transport is None or transport.is_closing():
+            return
+        if lingering and transport.can_write_eof():
+            self._timer.set(self._loop.time() + self._limits.linger)
+            transport.write_eof()
+            if self._reading_paused or self._buffer_paused:
+                self._reading_paused = self._buffer_paused = False
+                self._resume_transport_reading()
+        else:
+            self._timer.set(self._loop.time() + self._limits.stall)
+            transport.close()
+        self._wake_shutdown()
+
+    def _wake_shutdown(self) -> None:
+        if self._idle_waiter is not None and not self._idle_waiter.done():
+            self._idle_waiter.set_result(None)
+
+    async def _run_application(self, app: web.Application, message: Message, payload: Body) -> None:
+        keep_alive = False
+        writer = StreamWriter(self, self._loop)
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        request = app._make_request(cast("Any", message), payload, self, writer, task)
+        try:
+            response, reset = await self._handle_request(request, None, cast("Any", app._handle))
+            keep_alive = bool(response.keep_alive) and not reset and payload.is_eof()
+        except ConnectionError:
+            keep_alive = False  # the client is gone, or got half an answer
+        finally:
+            request._task = None  # type: ignore[assignment] # breaks a reference cycle
+            self._task_handler = None
+            self.done(keep_alive=keep_alive)
+
+
+class HeadTooLarge(GatewayError):
+    """The request head is over its limit (RFC 6585 5)."""
+
+    code = "invalid_request"
+    status = 431
+    title = "Request head too large"
+
+
+class TargetTooLong(GatewayError):
+    """The request target is over its limit."""
+
+    code = "invalid_request"
+    status = 414
+    title = "Request target too long"
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Let the kernel answer with RST instead of FIN."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+
+
+def rewritten(message: Message, target: str) -> Message:
+    """The message with another request target."""
+    return cast("Message", cast("Any", message)._replace(path=target, url=URL(target, encoded=True)))

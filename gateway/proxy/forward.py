@@ -1,0 +1,299 @@
+"""The proxied path in call order: route, authenticate, authorize, head, upstream. Flat, because it is the product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from gateway.clock import Clock
+from gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    TemporarilyUnavailable,
+)
+from gateway.events import Event, EventSink, Level, Name
+from gateway.proxy import target as targets
+from gateway.proxy.aiohttp_private import Body, ClientConnection, ClientLimits, Message, rewritten
+from gateway.proxy.authenticate import ProxyAuthenticator
+from gateway.proxy.authorize import authorize
+from gateway.proxy.exchange import Exchange, problem_bytes
+from gateway.proxy.headers import RequestHead, RequestRules
+from gateway.proxy.identity import IdentityHeaders
+from gateway.proxy.request_head import HeadWriter
+from gateway.proxy.response_head import ResponseRules
+from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
+from gateway.proxy.upgrade import HttpVersionNotSupported, check_upgrade
+from gateway.proxy.upstream import Endpoint
+from gateway.proxy.upstreams import Upstreams
+from gateway.risk.client import client_facts
+from gateway.risk.facts import RequestContext
+from gateway.web.client_ip import ClientAddress
+from gateway.web.request_id import RequestIds
+
+_REMEMBERED: Final = 4096
+_LONGEST_REMEMBERED: Final = 256
+_REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
+_HTTP_11: Final = (1, 1)
+_HTTP_10: Final = (1, 0)
+
+
+class AccessLog(Protocol):
+    """Takes one line per proxied request; `telemetry.access_log` is the real one."""
+
+    def request(
+        self,
+        method: str,
+        path: str | bytes,
+        status: int,
+        route: str | None,
+        upstream: str | None,
+        duration: float,
+        request_size: int,
+        response_size: int,
+        request_id: str | None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        address: str | None = None,
+        user_agent: str | bytes | None = None,
+    ) -> None:
+        """A request was answered. `duration` in seconds, sizes of the bodies in bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPolicy:
+    """What the proxy takes from the configuration.
+
+    `identity` is the policy of the verified-token cache too: the authenticator must be given the same instance.
+    `cookies` are the full names of the gateway's own cookies; `reserved_prefix` is where its API lives.
+    """
+
+    routes: tuple[RouteSpec, ...]
+    identity: IdentityHeaders
+    cookies: tuple[bytes, ...] = ()
+    forward_authorization: bool = False
+    reserved_prefix: str = "/auth"
+    limits: ClientLimits = field(default_factory=ClientLimits)
+
+
+class Resolved:
+    """What a path and a host mean, remembered: everything about a target but its query and the method."""
+
+    __slots__ = ("encoded_slash", "group", "path", "reserved", "sent")
+
+    def __init__(self, path: str, group: RouteGroup | None, *, reserved: bool, encoded_slash: bool) -> None:
+        self.path = path
+        self.group = group
+        self.reserved = reserved
+        self.encoded_slash = encoded_slash
+        self.sent: dict[Endpoint, bytes] = {}
+
+
+class Proxy:
+    """Answers what arrives at the public listener; `front.Front` brings it the connections."""
+
+    def __init__(
+        self,
+        policy: ProxyPolicy,
+        authenticator: ProxyAuthenticator,
+        own_api: web.Application,
+        access_log: AccessLog,
+        events: EventSink,
+        addresses: ClientAddress,
+        ids: RequestIds,
+        clock: Clock,
+    ) -> None:
+        self.limits = policy.limits
+        self.draining = False
+        self._policy = policy
+        self._table = RouteTable(policy.routes)
+        self._upstreams = Upstreams(policy.routes, ResponseRules(policy.cookies))
+        self._rules = RequestRules(policy.identity.folded, policy.cookies)
+        self._writer = HeadWriter(forward_authorization=policy.forward_authorization)
+        self._authenticator = authenticator
+        self._own_api = own_api
+        self._log = access_log.request
+        self._events = events
+        self._addresses = addresses
+        self._new_id = ids.of
+        self._monotonic = clock.monotonic
+        self._resolved: dict[tuple[bytes | None, str], Resolved] = {}
+
+    # -- what connections call
+
+    def opened(self, client: ClientConnection) -> None:
+        """A client connected: find out once what all its requests share."""
+        peer = client.peername
+        name = peer[0] if isinstance(peer, tuple) else None
+        client.address = self._addresses.resolve(name)
+        client.trusted = self._addresses.is_trusted(name)
+        client.forwarded = self._writer.forwarded(client.address, tls=client.ssl_context is not None)
+
+    def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:
+        """Answer a request: the hot path begins here."""
+        exchange = Exchange(self, client, message, payload, self._monotonic())
+        try:
+            self._admit(exchange, client, message, payload)
+        except GatewayError as error:
+            exchange.fail(error)
+        except Exception as error:  # noqa: BLE001 - the last line: it is reported, and answered as a problem
+            self._report(exchange, error)
+            exchange.fail(GatewayError())
+
+    def refuse(self, client: ClientConnection, error: GatewayError) -> None:
+        """Answer bytes that are no request."""
+        request_id = self._new_id((), trusted=False)
+        client.write(problem_bytes(error, request_id, keep_alive=False))
+        self._log("", "", error.status, None, None, 0.0, 0, 0, request_id, None, None, client.address)
+        client.done(keep_alive=False)
+
+    def new_request_id(self) -> str:
+        """For a request whose head could not be read."""
+        return self._new_id((), trusted=False)
+
+    def finished(self, exchange: Exchange) -> None:
+        """A request was answered, or will never be: one line in the access log."""
+        claims = exchange.claims
+        route = exchange.route
+        self._log(
+            exchange.message.method,
+            exchange.path or exchange.message.path,
+            exchange.status,
+            route.name if route is not None else None,
+            exchange.upstream_url,
+            self._monotonic() - exchange.started,
+            exchange.request_size,
+            exchange.response_size,
+            exchange.request_id,
+            claims.subject if claims is not None else None,
+            claims.session_id if claims is not None else None,
+            exchange.address,
+            exchange.user_agent,
+        )
+
+    def close(self) -> None:
+        """Close the connections to the upstreams."""
+        self._upstreams.close()
+
+    @property
+    def open_upstream_connections(self) -> int:
+        """How many connections to upstreams stand."""
+        return self._upstreams.open_connections
+
+    # -- the request's way
+
+    def _admit(self, exchange: Exchange, client: ClientConnection, message: Message, payload: Body) -> None:
+        version = message.version
+        if version != _HTTP_11 and version != _HTTP_10:
+            raise HttpVersionNotSupported
+        trusted = client.trusted
+        head = self._rules.scan(message.raw_headers, trusted=trusted)
+        exchange.request_id = self._new_id(head.request_ids or (), trusted=trusted)
+        exchange.user_agent = head.user_agent
+        if trusted and head.forwarded_for is not None:
+            exchange.address = self._addresses.resolve(client.address, head.forwarded_for)
+        if message.method in _REFUSED_METHODS or message.path == "*":
+            raise MethodNotAllowed
+        path, mark, query = message.path.partition("?")
+        query = mark + query
+        if "#" in query:
+            raise InvalidRequest("The request target has a fragment.")
+        resolved = self._resolved.get((head.host, path)) or self._resolve(head.host, path)
+        exchange.path = resolved.path
+        if self.draining:
+            raise TemporarilyUnavailable("The gateway is shutting down.", retry_after=1)
+        if resolved.reserved:
+            self._hand_over(client, message, payload, resolved.path + query)
+            return
+        route = self._route(resolved, message.method)
+        exchange.route = route
+        if head.upgrade is not None:
+            check_upgrade(head, message, payload)
+        identity = self._identify(exchange, head, route, query)
+        exchange.chunked = message.chunked
+        if message.chunked and version == _HTTP_10:
+            raise InvalidRequest("A transfer coding needs HTTP/1.1.")
+        if head.content_length is not None and head.content_length > route.body_limit:
+            raise PayloadTooLarge
+        endpoint = self._upstreams.choose(route)
+        target = resolved.sent.get(endpoint) or _sent(resolved, endpoint, route)
+        if query:
+            target += query.encode("utf-8", "surrogateescape")
+        exchange.expects_continue = head.expect is not None and version == _HTTP_11
+        exchange.forward(
+            endpoint,
+            route,
+            self._writer.write(head, message.method, target, endpoint, route, client, exchange.request_id, identity),
+        )
+
+    def _resolve(self, raw_host: bytes | None, raw_path: str) -> Resolved:
+        found = targets.split(raw_path)
+        if found.authority is not None:
+            targets.check_authority(found.authority, raw_host)
+        host = targets.host_name(raw_host) if raw_host is not None else None
+        path, encoded_slash = targets.normalise(found.path)
+        reserved = is_reserved(path, self._policy.reserved_prefix)
+        group = None if reserved else self._table.find(host, path)
+        resolved = Resolved(path, group, reserved=reserved, encoded_slash=encoded_slash)
+        if len(raw_path) <= _LONGEST_REMEMBERED:
+            if len(self._resolved) >= _REMEMBERED:
+                self._resolved.clear()
+            self._resolved[raw_host, raw_path] = resolved
+        return resolved
+
+    def _hand_over(self, client: ClientConnection, message: Message, payload: Body, target: str) -> None:
+        if target != message.path:
+            message = rewritten(message, target)
+        client.serve_application(self._own_api, message, payload)
+
+    @staticmethod
+    def _route(resolved: Resolved, method: str) -> RouteSpec:
+        group = resolved.group
+        if group is None:
+            if resolved.encoded_slash:
+                raise InvalidRequest("The path has an encoded slash.")
+            raise NotFound
+        route = group.select(method)
+        if resolved.encoded_slash and not route.allow_encoded_slash:
+            raise InvalidRequest("The path has an encoded slash.")
+        return route
+
+    def _identify(self, exchange: Exchange, head: RequestHead, route: RouteSpec, query: str) -> bytes:
+        """The identity header lines. Whatever goes wrong here, the request does not reach the backend."""
+        try:
+            entry = self._authenticator.identify(head, route, query, lambda: _context(exchange))
+            claims = exchange.claims = entry.claims if entry is not None else None
+            authorize(route, claims)
+        except GatewayError:
+            raise
+        except Exception as error:
+            self._report(exchange, error)
+            raise TemporarilyUnavailable from error
+        return entry.rendered if entry is not None else b""
+
+    def _report(self, exchange: Exchange, error: Exception) -> None:
+        """Type and place, never the message: it may hold what must not be logged."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace is not None else ""
+        fields = {"exception.type": type(error).__qualname__, "exception.stacktrace": place}
+        self._events.emit(
+            Event(Name.REQUEST_FAILED, Level.ERROR, exchange.request_id, address=exchange.address, fields=fields)
+        )
+
+
+def _context(exchange: Exchange) -> RequestContext:
+    agent = exchange.user_agent.decode("utf-8", "replace")
+    return RequestContext(exchange.request_id, client_facts(exchange.address, agent), exchange.started)
+
+
+def _sent(resolved: Resolved, endpoint: Endpoint, route: RouteSpec) -> bytes:
+    target = (endpoint.address.base_path + route.sent_path(resolved.path)).encode("ascii")
+    resolved.sent[endpoint] = target
+    return target
