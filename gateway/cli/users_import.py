@@ -20,6 +20,7 @@ from gateway.errors import GatewayError
 from gateway.settings.model import Settings
 
 _FAILED = 1
+_FORMATS = [form.value for form in ImportFormat]
 
 
 @dataclass(frozen=True, slots=True)
