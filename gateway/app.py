@@ -1,1 +1,268 @@
-"""The composition root: the one file that knows every layer."""
+"""The composition root: the one file that knows every layer. Settings go in, a running gateway comes out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from gateway import policies, tasks
+from gateway.admin_api.health import build_admin
+from gateway.auth_api.app import build_api
+from gateway.auth_api.services import ApiLimits, ApiServices
+from gateway.clock import Clock
+from gateway.credentials.authenticator import Authenticator
+from gateway.credentials.hasher import PasswordHasher
+from gateway.credentials.passwords import PasswordPolicy
+from gateway.credentials.users import UserService
+from gateway.deployment import lock_timeout, open_master
+from gateway.errors import GatewayError
+from gateway.events import Event, Level, Name
+from gateway.proxy.authenticate import ProxyAuthenticator
+from gateway.proxy.forward import Proxy, ProxyPolicy
+from gateway.proxy.front import Front
+from gateway.proxy.identity import IdentityHeaders
+from gateway.risk.device import preload
+from gateway.sessions.denied_use import DeniedUse
+from gateway.sessions.receipts import ReceiptQueue
+from gateway.sessions.revocation import RevocationFollower, RevocationIndex
+from gateway.sessions.service import SessionService
+from gateway.settings.model import Settings
+from gateway.stores.bundle import Stores
+from gateway.stores.factory import open_stores
+from gateway.telemetry.activity import Activity
+from gateway.telemetry.logging import Telemetry, configure
+from gateway.throttle.login import LoginThrottle
+from gateway.throttle.refresh import RefreshThrottle
+from gateway.tokens.access_token import AccessTokenIssuer, AccessTokenVerifier
+from gateway.tokens.jwks import jwks_document
+from gateway.tokens.key_service import KeyService
+from gateway.tokens.marks import store_incarnation
+from gateway.tokens.refresh_token import RefreshTokens
+from gateway.tokens.verified import VerifiedTokenCache
+from gateway.web.bearer import BearerAuthenticator
+from gateway.web.client_ip import ClientAddress
+from gateway.web.context import RequestContexts
+from gateway.web.csrf import CrossSitePolicy
+from gateway.web.request_id import RequestIds
+
+KEYS_EVERY: Final = 10.0
+CLEANUP_EVERY: Final = 60.0
+CLEANUP_BATCH: Final = 200
+STALE_AFTER: Final = 5.0
+"""Seconds without a look at the revocation feed after which `revocation: strict` routes answer 503."""
+VERIFIED_TOKENS: Final = 20_000
+"""Access tokens a worker remembers as verified, about 1 KB each."""
+
+
+class Gateway:
+    """A gateway that is ready to serve: hand `front` to a listener. Made by `open_gateway`."""
+
+    def __init__(self, settings: Settings, stores: Stores, telemetry: Telemetry, clock: Clock) -> None:
+        self.settings = settings
+        self.stores = stores
+        self.telemetry = telemetry
+        self.events = telemetry.events
+        self.clock = clock
+        self.index = RevocationIndex()
+        self.receipts = ReceiptQueue(stores.sessions, clock, self.events)
+        self.follower = RevocationFollower(stores.sessions, self.index, clock, self.events)
+        self.hasher = PasswordHasher()
+        self.users = UserService(
+            stores.users, self.hasher, clock, policy=PasswordPolicy(min_length=settings.passwords.min_length)
+        )
+        self.warnings: tuple[str, ...] = ()
+        self.api: web.AppRunner
+        self.front: Front
+        self.proxy: Proxy
+        self.sessions: SessionService
+        self.keys: KeyService
+        self._jobs: list[asyncio.Task[object]] = []
+        self._serving = False
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Load what must be known before the first request, and start what runs behind the requests."""
+        settings, stores = self.settings, self.stores
+        stack.push_async_callback(self.hasher.close)
+        master = await open_master(settings, stores)
+        self.warnings = master.warnings
+        tokens = settings.tokens
+        self.keys = KeyService(
+            stores.keys, master, self.clock, tokens.algorithm.value, tokens.key_rotation, tokens.access_ttl, self.events
+        )
+        await self.keys.load()
+        self.sessions = SessionService(
+            stores.sessions,
+            RefreshTokens(master, await store_incarnation(stores.keys)),
+            AccessTokenIssuer(self.keys.ring, settings.issuer, tokens.audience),
+            self.index,
+            self.receipts,
+            self.events,
+            self.clock,
+            policies.rotation_policy(settings),
+            retention=settings.sessions.retention,
+        )
+        stack.push_async_callback(self.receipts.close)
+        await self.follower.start()
+        stack.push_async_callback(self.follower.stop)
+        await self._build_faces(stack)
+        stack.push_async_callback(self._stop_jobs)
+        self._every(KEYS_EVERY, "signing keys", self.keys.refresh_if_due)
+        self._every(CLEANUP_EVERY, "cleanup", self._clean_up)
+        await asyncio.to_thread(preload)
+        self._serving = True
+
+    async def drain(self, seconds: float) -> None:
+        """Answer 503 on connections that stay, and give requests under way `seconds` to finish."""
+        self._serving = False
+        self.front.drain()
+        await self.front.shutdown(seconds)
+
+    async def checks(self) -> Mapping[str, str | None]:
+        """Readiness, per check None or what is wrong."""
+        staleness = self.follower.staleness()
+        return {
+            "serving": None if self._serving else "not serving (starting or draining)",
+            "database": await self._database_problem(),
+            "revocation feed": None if staleness <= STALE_AFTER else f"not read for {staleness:.0f} s",
+        }
+
+    @property
+    def admin(self) -> web.Application:
+        """The application of the admin listener."""
+        return build_admin(self.checks)
+
+    async def _build_faces(self, stack: AsyncExitStack) -> None:
+        """The own API and the proxy, behind one front."""
+        settings, clock = self.settings, self.clock
+        verifier = AccessTokenVerifier(self.keys.ring, settings.issuer, settings.tokens.audience, clock)
+        addresses = ClientAddress(settings.server.trusted_proxies)
+        ids = RequestIds()
+        denied_use = DeniedUse(self.events)
+        cookie = policies.cookie_policy(settings)
+        throttle = policies.throttle_policy(settings)
+        prefix = settings.sessions.binding.ip_prefix
+        api = build_api(
+            ApiServices(
+                sessions=self.sessions,
+                users=self.users,
+                authenticator=Authenticator(self.stores.users, self.hasher, self.events),
+                throttle=LoginThrottle(clock, throttle),
+                refresh_throttle=RefreshThrottle(clock, throttle),
+                bearer=BearerAuthenticator(verifier, self.index, self.receipts, denied_use),
+                jwks=lambda: jwks_document(self.keys.ring),
+                contexts=RequestContexts(addresses, ids, clock, v4=prefix.v4, v6=prefix.v6),
+                origins=CrossSitePolicy(settings.server.public_url, settings.auth.allowed_origins),
+                cookie=cookie,
+                clock=clock,
+                events=self.events,
+                limits=ApiLimits(
+                    body_tokens=settings.auth.body_tokens, in_flight_window=settings.sessions.in_flight_window
+                ),
+                prefix=settings.auth.prefix,
+                public_url=settings.server.public_url,
+            )
+        )
+        self.api = web.AppRunner(api, access_log=None, handle_signals=False)
+        await self.api.setup()
+        stack.push_async_callback(self.api.cleanup)
+        identity = IdentityHeaders(policies.identity_headers(settings))
+        authenticator = ProxyAuthenticator(
+            verifier,
+            self.keys.ring,
+            VerifiedTokenCache(VERIFIED_TOKENS, self.keys.ring),
+            self.index,
+            self.receipts,
+            denied_use,
+            identity,
+            clock,
+            self.follower.staleness,
+        )
+        self.proxy = Proxy(
+            ProxyPolicy(
+                policies.route_specs(settings),
+                identity,
+                cookies=(cookie.raw_name,),
+                forward_authorization=settings.identity.forward_authorization,
+                reserved_prefix=settings.auth.prefix,
+            ),
+            authenticator,
+            api,
+            self.telemetry.access or _NoAccessLog(),
+            self.events,
+            addresses,
+            ids,
+            clock,
+        )
+        stack.callback(self.proxy.close)
+        self.front = Front(self.proxy)
+
+    def _every(self, seconds: float, work: str, do: Callable[[], Awaitable[object]]) -> None:
+        """Run `do` every `seconds`; a failure is reported once per outage and tried again."""
+
+        async def repeat() -> None:
+            failing = False
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await do()
+                    failing = False
+                except Exception as error:  # noqa: BLE001 - the job must outlive any failure of one run
+                    if not failing:
+                        self._report(work, error)
+                    failing = True
+
+        self._jobs.append(tasks.spawn(repeat(), name=work))
+
+    async def _clean_up(self) -> None:
+        more = True
+        while more:  # in small batches: a refresh never waits behind a large one
+            more = await self.sessions.cleanup(CLEANUP_BATCH) >= CLEANUP_BATCH
+
+    async def _stop_jobs(self) -> None:
+        for job in self._jobs:
+            await tasks.cancel(job)
+
+    async def _database_problem(self) -> str | None:
+        try:
+            await self.stores.database.ping()
+        except GatewayError as error:
+            return error.debug or error.title
+        return None
+
+    def _report(self, work: str, error: Exception) -> None:
+        reason = error.debug if isinstance(error, GatewayError) else None
+        fields = {"work": work, "error": reason or f"{type(error).__name__}: {error}"}
+        self.events.emit(Event(Name.STORE_FAILED, Level.ERROR, fields=fields))
+
+
+class _NoAccessLog:
+    """For `logging.access_log: false`."""
+
+    __slots__ = ()
+
+    def request(self, *_: object) -> None:
+        """Write nothing."""
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, clock: Clock) -> AsyncIterator[Gateway]:
+    """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line."""
+    async with AsyncExitStack() as stack:
+        stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings))
+        stack.push_async_callback(stores.database.close)
+        logging = settings.logging
+        telemetry = configure(
+            clock,
+            format=logging.format.value,
+            level=logging.level.value,
+            access_log=logging.access_log,
+            activity=Activity(stores.events, clock, keep=logging.events_keep),
+        )
+        stack.push_async_callback(telemetry.close)
+        gateway = Gateway(settings, stores, telemetry, clock)
+        await gateway.open(stack)
+        yield gateway

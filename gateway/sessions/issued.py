@@ -72,8 +72,7 @@ class Issuance:
             user_epoch=user.epoch,
             issued_at=int(now),
             expires_at=int(grant.expires_at),
-            # Rounded up: a receipt may come late, never before the cookie jar had its time to reach the disk.
-            receipt_at=math.ceil(grant.receipt_at),
+            receipt_at=_receipt_at(grant, now),
             auth_time=int(session.auth_time),
             amr=session.amr,
             username=user.username,
@@ -81,3 +80,8 @@ class Issuance:
             roles=user.roles,
             token_id=self._new_id(),
         )
+
+
+def _receipt_at(grant: AccessGrant, now: float) -> int:
+    """Rounded up, as the cookie jar must have had its time to reach the disk; what counts at once counts at once."""
+    return int(now) if grant.receipt_at <= now else math.ceil(grant.receipt_at)

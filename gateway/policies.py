@@ -1,0 +1,85 @@
+"""From Settings to what the layers below understand: the domain never sees a configuration file."""
+
+from __future__ import annotations
+
+from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
+from gateway.sessions.policy import RotationPolicy
+from gateway.settings.model import Rate, RevocationMode, Route, Settings
+from gateway.throttle.gcra import Limit
+from gateway.throttle.policy import ThrottlePolicy
+from gateway.web.cookies import CookiePolicy
+
+
+def rotation_policy(settings: Settings) -> RotationPolicy:
+    """The rules of rotation."""
+    sessions = settings.sessions
+    return RotationPolicy(
+        idle_ttl=sessions.idle_ttl,
+        absolute_ttl=sessions.absolute_ttl,
+        in_flight_window=sessions.in_flight_window,
+        late_window=sessions.late_window,
+        receipt_after=sessions.receipt_after,
+        access_ttl=settings.tokens.access_ttl,
+        on_reuse=sessions.on_reuse,
+        device_binding=sessions.binding.device,
+        ip_binding=sessions.binding.ip,
+        reauth_after=sessions.reauth_after,
+        max_per_user=sessions.max_per_user,
+    )
+
+
+def throttle_policy(settings: Settings) -> ThrottlePolicy:
+    """Limits on failed log-ins."""
+    throttle = settings.throttle
+    return ThrottlePolicy(
+        enabled=throttle.enabled,
+        pair=_limit(throttle.pair),
+        network=_limit(throttle.network),
+        account=_limit(throttle.account),
+        count_under_attack=throttle.pair_under_attack.attempts,
+        forged_refresh=_limit(throttle.forged_refresh),
+        longest_wait=throttle.longest_wait,
+    )
+
+
+def cookie_policy(settings: Settings) -> CookiePolicy:
+    """How the refresh cookie is written."""
+    cookie = settings.auth.cookie
+    return CookiePolicy(cookie.name, cookie.secure, cookie.same_site.value, cookie.domain)
+
+
+def route_specs(settings: Settings) -> tuple[RouteSpec, ...]:
+    """The routes of the data plane."""
+    return tuple(_route(route) for route in settings.routes)
+
+
+def identity_headers(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """(header, claim) pairs that upstreams are told."""
+    return tuple((header, claim.value) for header, claim in settings.identity.headers.items())
+
+
+def _limit(rate: Rate) -> Limit:
+    return Limit(rate.attempts, rate.per)
+
+
+def _route(route: Route) -> RouteSpec:
+    return RouteSpec(
+        name=route.name,
+        host=route.match.host,
+        path=route.match.path,
+        methods=route.match.methods,
+        upstreams=tuple(UpstreamSpec(upstream.url, upstream.weight) for upstream in route.upstream),
+        strip_prefix=route.strip_prefix,
+        preserve_host=route.preserve_host,
+        auth=AuthMode(route.auth.value),
+        roles=frozenset(route.require.roles),
+        mfa=route.require.mfa,
+        strict_revocation=route.revocation is RevocationMode.STRICT,
+        passive=route.passive,
+        allow_encoded_slash=route.allow_encoded_slash,
+        connect_timeout=route.timeouts.connect,
+        response_timeout=route.timeouts.response,
+        idle_timeout=route.timeouts.idle,
+        body_limit=route.limits.body,
+        retries=route.retries,
+    )
