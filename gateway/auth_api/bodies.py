@@ -93,8 +93,8 @@ async def _read_bounded(request: web.Request, limits: ApiLimits) -> bytes:
                     raise PayloadTooLarge
     except TimeoutError:
         raise RequestTimeout from None
-    except (web.RequestPayloadError, http_exceptions.HttpProcessingError):
-        raise InvalidRequest("The body is not framed as its headers say.") from None
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError, ConnectionError):
+        raise InvalidRequest("The body is not what its headers say, or it broke off.") from None
     return bytes(data)
 
 
