@@ -131,34 +131,27 @@ class _Draft:
                     for finding in explain_all(errors):
                         self._tainted.add(finding.location)
                         self._problem(finding)
-                targets = {self._target(_location(detail["loc"]), missing=attempt > 0) for detail in errors}
-                for target in sorted(targets, key=_descending, reverse=True):
-                    self._leave_out(target)
+                places = {_location(detail["loc"]): detail["type"] == "missing" for detail in errors}
+                for place in sorted(places, key=_descending, reverse=True):
+                    self._mend(place, fill=places[place])
         return None
 
-    def _target(self, location: Location, *, missing: bool) -> Location:
-        """What to leave out: the key that is wrong, or the mapping that lacks something it cannot be without."""
-        parents: list[Any] = [self._data]
+    def _mend(self, location: Location, *, fill: bool) -> None:
+        """Leave out what is wrong, and give what is then missing a value that passes, so that the checks can run."""
+        holders: list[Any] = [self._data]
         for part in location[:-1]:
-            inner = _child(parents[-1], part)
+            inner = _child(holders[-1], part)
             if not isinstance(inner, (dict, list)):
                 break
-            parents.append(inner)
-        depth = len(parents) - 1
-        if missing and depth:
-            depth -= 1
-        while depth and isinstance(parents[depth], list) and parents[depth] is not self._data.get("routes"):
-            depth -= 1
-        return location[: depth + 1]
-
-    def _leave_out(self, target: Location) -> None:
-        holder: Any = self._data
-        for part in target[:-1]:
-            holder = _child(holder, part)
-        key = target[-1]
+            holders.append(inner)
+        while len(holders) > 1 and isinstance(holders[-1], list) and holders[-1] is not self._data.get("routes"):
+            holders.pop()
+        holder, key = holders[-1], location[len(holders) - 1]
         if isinstance(holder, list) and isinstance(key, int):
             del holder[key]
             del self._route_index[key]
+        elif isinstance(holder, dict) and fill:
+            holder[key] = _stand_in(str(key), number=len(self._tainted))
         elif isinstance(holder, dict):
             holder.pop(key, None)
 
@@ -246,6 +239,13 @@ def _child(data: object, part: str | int) -> object:
 
 def _location(parts: tuple[str | int, ...]) -> Location:
     return tuple(part for part in parts if part != "[key]")
+
+
+def _stand_in(key: str, number: int) -> object:
+    """A value for a required key, unlike any other; nothing is ever reported about it."""
+    path = f"/stand-in-{number}"
+    values = {"name": f"stand-in-{number}", "match": {"path": path}, "path": path, "attempts": 1, "per": "1m"}
+    return values.get(key, "http://stand-in.invalid")
 
 
 def _descending(location: Location) -> tuple[tuple[int, int, str], ...]:
