@@ -32,7 +32,7 @@ async def jwks(request: web.Request) -> web.Response:
 
 def openapi(services: ApiServices) -> Callable[[web.Request], Awaitable[web.Response]]:
     """The handler of the API's record, as this deployment is set up."""
-    body = orjson.dumps(openapi_document(services.prefix, services.public_url))
+    body = orjson.dumps(openapi_document(services.prefix, services.public_url, services.cookie.full_name))
 
     async def handler(_: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")
@@ -40,11 +40,12 @@ def openapi(services: ApiServices) -> Callable[[web.Request], Awaitable[web.Resp
     return handler
 
 
-def openapi_document(prefix: str, public_url: str) -> dict[str, Any]:
-    """openapi.json with the configured prefix and URL put in."""
+def openapi_document(prefix: str, public_url: str, cookie: str) -> dict[str, Any]:
+    """openapi.json with the configured prefix, URL and cookie name put in."""
     document: dict[str, Any] = orjson.loads(files("gateway.auth_api").joinpath("openapi.json").read_bytes())
     document["servers"] = [{"url": public_url}]
     document["paths"] = {_placed(path, prefix): item for path, item in document["paths"].items()}
+    document["components"]["securitySchemes"]["refreshCookie"]["name"] = cookie
     return document
 
 

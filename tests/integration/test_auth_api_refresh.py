@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support.api import PASSWORD, SAFARI, Answer, Api, ApiBench, ApiSetup, serving
+from support.tokens import master_keys
 
 from gateway.errors import StoreBusy
 from gateway.events import Name
 from gateway.sessions.policy import RotationPolicy
+from gateway.tokens.refresh_token import RefreshTokens
 
 PREFIXED = "__Host-gw_refresh="
 
@@ -330,3 +332,16 @@ async def test_password_is_never_needed_to_refresh_nor_told(api: Api) -> None:
     login = await api.login()
     answer = await refresh(api, login.cookie)
     assert PASSWORD.encode() not in answer.body
+
+
+async def test_a_withdrawn_master_key_is_dead_and_not_a_forgery(api: Api) -> None:
+    newer = RefreshTokens(master_keys(1, 2), b"i" * 16)
+    login = await api.body_login()
+    api.bench.sessions._refresher._tokens = RefreshTokens(master_keys(2), b"i" * 16)
+    for _ in range(60):
+        answer = await api.post("refresh", json={"refresh_token": login["refresh_token"]})
+        assert (answer.status, answer.error) == (401, "invalid_grant")
+    rejected = api.bench.named(Name.SESSION_REFRESH_REJECTED)
+    assert {event.fields["outcome"] for event in rejected} == {"dead"}
+    api.bench.sessions._refresher._tokens = newer
+    assert (await api.post("refresh", json={"refresh_token": login["refresh_token"]})).status == 200
