@@ -93,7 +93,8 @@ async def _read_bounded(request: web.Request, limits: ApiLimits) -> bytes:
                     raise PayloadTooLarge
     except TimeoutError:
         raise RequestTimeout from None
-    except (web.RequestPayloadError, http_exceptions.HttpProcessingError, ConnectionError):
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError, ConnectionError, RuntimeError):
+        # RuntimeError is what aiohttp's reader raises once the client has gone.
         raise InvalidRequest("The body is not what its headers say, or it broke off.") from None
     return bytes(data)
 
