@@ -62,9 +62,7 @@ def _upstream(settings: Settings, route: Route, here: Location, report: Report) 
     for number, upstream in enumerate(route.upstream):
         place = (*here, "upstream", number, "url")
         parts = urlsplit(upstream.url)
-        if parts.scheme == "https":
-            report.later(place, "an https upstream", "use http")
-        host, port = parts.hostname or "", parts.port or 80
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         listen_host, listen_port = split_listen(settings.server.listen)
         loops = host == listen_host or (host in _ANY_ADDRESS and listen_host in _ANY_ADDRESS)
         if loops and port == listen_port:

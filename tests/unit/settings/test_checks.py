@@ -1,0 +1,215 @@
+"""What sections promise each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.loader import ConfigError, load
+
+
+def check(tmp_path: Path, text: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Errors and warnings of a file, as path and message."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text)
+    try:
+        warnings = load(path, {}).warnings
+    except ConfigError as error:
+        return [(problem.path, problem.message) for problem in error.problems], []
+    return [], [(problem.path, problem.message) for problem in warnings]
+
+
+def routes(*lines: str) -> str:
+    return "routes:\n" + "".join(f"  - {{{line}}}\n" for line in lines)
+
+
+GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        ("server: {workers: 4}", "server.workers", "not supported by this version"),
+        ("server: {workers: auto}", "server.workers", "not supported by this version"),
+        ("server: {workers: 0}", "server.workers", "must be a whole number of at least 1, or auto"),
+        ("server: {listen: nowhere}", "server.listen", "write host:port"),
+        ("server: {listen: '127.0.0.1:99999'}", "server.listen", "write host:port"),
+        ("server: {listen: '::1:80'}", "server.listen", "in brackets: [::1]:80"),
+        ("server: {listen: 'unix:/run/x'}", "server.listen", "not supported by this version"),
+        ("server: {listen: 'a_b!:80'}", "server.listen", "neither a host name nor an address"),
+        ("server: {admin_listen: '127.0.0.1:8080'}", "server.admin_listen", "same address as server.listen"),
+        ("server: {public_url: example.com}", "server.public_url", "must be an absolute URL"),
+        ("server: {public_url: 'https://example.com/app'}", "server.public_url", "without a path"),
+        ("server: {public_url: 'https://a@example.com'}", "server.public_url", "user name or password"),
+        ("server: {public_url: 'https://example.com?x'}", "server.public_url", "query or fragment"),
+        ("server: {public_url: 'https://exa mple.com'}", "server.public_url", "blanks"),
+        ("server: {public_url: 'https://example.com:0'}", "server.public_url", "no usable port"),
+        ("server: {public_url: 'https://example.com:x'}", "server.public_url", "is not a URL"),
+        ("server: {public_url: 'https://exam_ple.com'}", "server.public_url", "is not a host name"),
+        ("server: {trusted_proxies: [everyone]}", "server.trusted_proxies[0]", "is not an address or a CIDR"),
+        ("server: {trusted_proxies: [10.0.0.1/8]}", "server.trusted_proxies[0]", "write 10.0.0.0/8"),
+        ("storage: {database: 'postgresql://u:p@h/d'}", "storage.database", "PostgreSQL is not supported"),
+        ("storage: {database: 'gateway.db'}", "storage.database", "is not a database URL"),
+        ("storage: {database: 'sqlite://gateway.db'}", "storage.database", "is not a database URL"),
+        ("storage: {database: 'sqlite:///'}", "storage.database", "is not a database URL"),
+        ("storage: {redis: 'redis://h:6379/0'}", "storage.redis", "Redis is not supported"),
+        ("storage: {sessions: redis}", "storage.sessions", "not supported by this version"),
+        ("tokens: {access_ttl: 500ms}\nsessions: {receipt_after: 0}", "tokens.access_ttl", "must be at least 1s"),
+        ("tokens: {access_ttl: 25h}\nsessions: {idle_ttl: 48h}", "tokens.access_ttl", "must be at most 24h"),
+        ("tokens: {key_rotation: 5m}", "tokens.key_rotation", "must not be shorter than tokens.access_ttl"),
+        ("tokens: {audience: ''}", "tokens.audience", "must not be empty"),
+        ("sessions: {idle_ttl: 40d}", "sessions.idle_ttl", "must not be longer than sessions.absolute_ttl"),
+        ("sessions: {in_flight_window: 61s, late_window: 5m}", "sessions.in_flight_window", "between 0s and 60s"),
+        ("sessions: {late_window: 10s}", "sessions.late_window", "must not be shorter than sessions.in_flight_window"),
+        ("sessions: {late_window: 25h}", "sessions.late_window", "must be shorter than sessions.idle_ttl"),
+        ("sessions: {receipt_after: 15m}", "sessions.receipt_after", "must be shorter than tokens.access_ttl"),
+        ("sessions: {reauth_after: 0}", "sessions.reauth_after", "must be longer than 0"),
+        ("auth: {prefix: /}", "auth.prefix", "must start with /"),
+        ("auth: {prefix: /auth/}", "auth.prefix", "must start with /"),
+        ("auth: {prefix: /a/../b}", "auth.prefix", "must start with /"),
+        ("auth: {cookie: {name: 'a b'}}", "auth.cookie.name", "a cookie name holds"),
+        ("auth: {cookie: {name: __Host-x}}", "auth.cookie.name", "leave the prefix out"),
+        ("auth: {cookie: {same_site: none, secure: false}}", "auth.cookie.same_site", "needs secure: true"),
+        ("auth: {cookie: {domain: other.org}}", "auth.cookie.domain", "neither the host of server.public_url"),
+        ("auth: {cookie: {domain: .a.org}}", "auth.cookie.domain", "is not a host name"),
+        ("auth: {allowed_origins: ['*']}", "auth.allowed_origins[0]", "would allow every site"),
+        ("auth: {allowed_origins: ['https://a.org/x']}", "auth.allowed_origins[0]", "without a path"),
+        ("identity: {headers: {X-User-Id: sub, x_user.id: sid}}", "identity.headers.x_user.id", "the same header"),
+        ("identity: {headers: {Connection: sub}}", "identity.headers.Connection", "a meaning of its own"),
+        ("identity: {headers: {x_forwarded_for: sub}}", "identity.headers.x_forwarded_for", "a meaning of its own"),
+        ("identity: {headers: {Proxy-User: sub}}", "identity.headers.Proxy-User", "a meaning of its own"),
+        ("identity: {assertion: {header: X-Assertion}}", "identity.assertion.header", "not supported"),
+        ("identity: {assertion: {ttl: 5s}}", "identity.assertion.ttl", "not supported"),
+        ("throttle: {pair: {attempts: 3, per: 2d}}", "throttle.pair.per", "between 1s and 24h"),
+        ("throttle: {longest_wait: 0}", "throttle.longest_wait", "between 1s and 24h"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, path: str, message: str) -> None:
+    errors, _ = check(tmp_path, text)
+    assert len(errors) == 1, errors
+    assert errors[0][0] == path
+    assert message in errors[0][1]
+
+
+@pytest.mark.parametrize(
+    ("route", "path", "message"),
+    [
+        ("name: a, match: {path: /auth}, upstream: 'http://h'", "match.path", "belongs to the gateway's own API"),
+        ("name: a, match: {path: /auth/}, upstream: 'http://h'", "match.path", "belongs to the gateway's own API"),
+        ("name: a, match: {path: /auth/x, host: h}, upstream: 'http://h'", "match.path", "own API"),
+        ("name: a, match: {path: /.well-known/jwks.json}, upstream: 'http://h'", "match.path", "by the gateway"),
+        ("name: a, match: {path: api}, upstream: 'http://h'", "match.path", "starts with /"),
+        ("name: a, match: {path: '/a b'}, upstream: 'http://h'", "match.path", "URL path characters only"),
+        ("name: a, match: {path: /ü}, upstream: 'http://h'", "match.path", "URL path characters only"),
+        ("name: a, match: {path: '/a?b'}, upstream: 'http://h'", "match.path", "URL path characters only"),
+        ("name: a, match: {path: '/a;b'}, upstream: 'http://h'", "match.path", "URL path characters only"),
+        ("name: a, match: {path: /%c3%bc}, upstream: 'http://h'", "match.path", "upper-case hex"),
+        ("name: a, match: {path: /%61pi}, upstream: 'http://h'", "match.path", "not percent-encoded"),
+        ("name: a, match: {path: /a%2Fb}, upstream: 'http://h'", "match.path", "would never match"),
+        ("name: a, match: {path: /a//b}, upstream: 'http://h'", "match.path", "would never match"),
+        ("name: a, match: {path: /a/../b}, upstream: 'http://h'", "match.path", "would never match"),
+        ("name: a, match: {path: /a, host: 'http://h'}, upstream: 'http://h'", "match.host", "a name only"),
+        ("name: a, match: {path: /a, host: 'h:80'}, upstream: 'http://h'", "match.host", "without its port"),
+        ("name: a, match: {path: /a, host: 'a.*'}, upstream: 'http://h'", "match.host", "*.example.com"),
+        ("name: a, match: {path: /a, methods: []}, upstream: 'http://h'", "match.methods", "must not be an empty list"),
+        ("name: a, match: {path: /a, methods: [CONNECT]}, upstream: 'http://h'", "match.methods[0]", "never forwarded"),
+        ("name: a, match: {path: /a, methods: ['G T']}, upstream: 'http://h'", "match.methods[0]", "not an HTTP"),
+        ("name: 'a b', match: {path: /a}, upstream: 'http://h'", "name", "letters, digits"),
+        ("name: a, match: {path: /a}, upstream: 'http://u:hunter2@h'", "upstream", "user name or password"),
+        ("name: a, match: {path: /a}, upstream: 'http://h/?q=1'", "upstream", "query or fragment"),
+        ("name: a, match: {path: /a}, upstream: 'ftp://h'", "upstream", "must be an absolute URL"),
+        ("name: a, match: {path: /a}, upstream: 'h:80'", "upstream", "must be an absolute URL"),
+        ("name: a, match: {path: /a}, upstream: 'http://h/a/../b'", "upstream", "would never match"),
+        ("name: a, match: {path: /a}, upstream: []", "upstream", "must not be an empty list"),
+        ("name: a, match: {path: /a}, upstream: 'http://localhost:8080'", "upstream", "the gateway itself"),
+        ("name: a, match: {path: /a}, upstream: [{url: 'http://h'}, {url: 'http://i'}]", "upstream[1]", "more than"),
+        ("name: a, match: {path: /a}, upstream: [{url: 'http://h', weight: 2}]", "upstream[0].weight", "not supported"),
+        (GOOD + ", credentials: [cookie]", "credentials", "cookie is not supported"),
+        (GOOD + ", credentials: []", "credentials", "must not be an empty list"),
+        (GOOD + ", require: {mfa: true}", "require.mfa", "not supported"),
+        (GOOD + ", require: {roles: ['a,b']}", "require.roles[0]", "without commas"),
+        (GOOD + ", require: {roles: [a]}, auth: optional", "require.roles", "only asked for with auth: required"),
+        (GOOD + ", auth: none, revocation: strict", "revocation", "has no effect with auth: none"),
+        (GOOD + ", auth: none, passive: true", "passive", "has no effect with auth: none"),
+        (GOOD + ", auth: public", "auth", "must be one of required, optional, none"),
+        (GOOD + ", health: {path: /up}", "health.path", "not supported"),
+        (GOOD + ", health: {interval: 1s}", "health.interval", "not supported"),
+        (GOOD + ", timeouts: {connect: 0}", "timeouts.connect", "between 1ms and 24h"),
+        (GOOD + ", limits: {body: 5}", "limits.body", "5 is not a size"),
+        (GOOD + ", retries: 9", "retries", "must be at most 5"),
+        ("name: a, match: {path: /a}, strip_prefix: true, upstream: 'http://h'", "strip_prefix", "ends in /"),
+    ],
+)  # fmt: skip
+def test_a_route_that_cannot_be_used_is_refused(tmp_path: Path, route: str, path: str, message: str) -> None:
+    errors, _ = check(tmp_path, routes(route))
+    assert len(errors) == 1, errors
+    assert errors[0][0] == f"routes[0].{path}"
+    assert message in errors[0][1]
+    assert "hunter2" not in errors[0][1]
+
+
+def test_routes_with_the_same_match_or_name_are_refused(tmp_path: Path) -> None:
+    errors, _ = check(
+        tmp_path,
+        routes(
+            "name: a, match: {path: /x/}, upstream: 'http://h'",
+            "name: b, match: {path: /x/}, upstream: 'http://h'",
+            "name: b, match: {path: /y/}, upstream: 'http://h'",
+            "name: c, match: {path: /z/, host: h, methods: [GET, POST]}, upstream: 'http://h'",
+            "name: d, match: {path: /z/, host: H, methods: [POST]}, upstream: 'http://h'",
+        ),
+    )
+    assert errors == [
+        ("routes[1].match", "routes[0] matches the same requests"),
+        ("routes[2].name", "'b' is the name of routes[1] too"),
+        ("routes[4].match", "routes[3] matches the same requests"),
+    ]
+
+
+def test_routes_that_differ_in_host_method_or_slash_stand_beside_each_other(tmp_path: Path) -> None:
+    found = check(
+        tmp_path,
+        routes(
+            "name: a, match: {path: /x/}, upstream: 'http://h/base'",
+            "name: b, match: {path: /x}, upstream: 'https://h'",
+            "name: c, match: {path: /x/, host: '*.example.com'}, upstream: 'http://h'",
+            "name: d, match: {path: /x/, methods: [GET]}, upstream: 'http://h'",
+            "name: e, match: {path: /x/, methods: [POST]}, upstream: 'http://h'",
+            "name: f, match: {path: /}, auth: none, upstream: 'http://[::1]:9000'",
+            "name: g, match: {path: /authors/}, upstream: 'http://h'",
+        ),
+    )
+    assert found == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("server: {admin_listen: '0.0.0.0:9090'}", "server.admin_listen"),
+        ("server: {trusted_proxies: [0.0.0.0/0]}", "server.trusted_proxies[0]"),
+        ("server: {public_url: 'https://a.org'}\nauth: {cookie: {secure: false}}", "auth.cookie.secure"),
+        ("server: {public_url: 'http://a.org'}", "server.public_url"),
+    ],
+)
+def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, text: str, path: str) -> None:
+    errors, warnings = check(tmp_path, text)
+    assert errors == []
+    assert [warning[0] for warning in warnings] == [path]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server: {public_url: 'http://localhost:3000'}",
+        "server: {public_url: 'http://app.localhost'}",
+        "server: {public_url: 'http://a.org'}\nauth: {cookie: {secure: false}}",
+        "server: {public_url: 'https://www.a.org'}\nauth: {cookie: {domain: a.org, same_site: none}}",
+        "auth: {allowed_origins: ['https://APP.example.com:443', 'http://localhost:5173']}",
+        "storage: {database: 'memory:'}",
+        "server: {admin_listen: null}",
+        "sessions: {in_flight_window: 0, late_window: 0, receipt_after: 0}",
+    ],
+)
+def test_what_is_right_passes_without_a_word(tmp_path: Path, text: str) -> None:
+    assert check(tmp_path, text) == ([], [])
