@@ -23,6 +23,7 @@ from gateway.web.context import CONTEXT, RequestContexts
 from gateway.web.problem import render
 from gateway.web.request_id import HEADER
 
+SERVER: Final = "gateway"  # not what it is written in, and in which version
 _MAX_FRAMES: Final = 20
 
 
@@ -47,6 +48,7 @@ def answers(contexts: RequestContexts, events: EventSink) -> Middleware:
             response = problem_response(GatewayError(), context.request_id)
         response.headers[HEADER] = context.request_id
         response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["Server"] = SERVER
         return response
 
     return middleware

@@ -45,6 +45,7 @@ async def test_log_in_with_a_cookie(api: Api) -> None:
     )
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Request-Id"]
+    assert answer.headers["Server"] == "gateway"
     (event,) = api.bench.named(Name.LOGIN_SUCCEEDED)
     assert event.session_id == body["session_id"]
     assert event.fields["amr"] == ["pwd"]
