@@ -75,8 +75,8 @@ class AccessGrant:
 class Decision:
     """The rule's answer; a store applies it as it stands.
 
-    `session`: the row to write (None: leave it). `retire`: (generation, at) to remember. `deny_deliveries`: append a
-    DELIVERY feed entry for (session.generation, session.delivery). `revoke`: end this session or all of the user's.
+    `session`: the row to write (None: leave it). `retire`: (generation, at) to remember. `denials`: append a
+    DELIVERY feed entry for each (generation, delivery). `revoke`: end this session or all of the user's.
     `grant`: the access token to issue; `successor`: the generation of the refresh token to hand out (None: none).
     `suspicious`: reasons for a `session.suspicious` event. `age` is seconds since the presented generation was retired,
     `distance` how many generations it lies back.
@@ -86,7 +86,7 @@ class Decision:
     reason: Reason | None = None
     session: Session | None = None
     retire: tuple[int, float] | None = None
-    deny_deliveries: bool = False
+    denials: tuple[tuple[int, int], ...] = ()
     revoke: RevokeScope | None = None
     grant: AccessGrant | None = None
     successor: int | None = None

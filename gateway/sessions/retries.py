@@ -23,10 +23,28 @@ def recent(marks: tuple[RetryMark, ...], generation: int) -> tuple[RetryMark, ..
 def with_retry(session: Session, attempt: RotationAttempt, age: float) -> tuple[RetryMark, ...]:
     """The session's marks after one more delivery of its current generation."""
     differs = attempt.facts.network != session.seen.network and age > prompt_for(attempt.policy)
-    mark = RetryMark(session.generation, differs)
+    return _with(session, RetryMark(session.generation, differs), LIMIT)
+
+
+def with_race(session: Session) -> tuple[RetryMark, ...]:
+    """The marks after a race whose loser was given the successor too: however many lose it, it counts once."""
+    return _with(session, RetryMark(session.generation, False), 1)
+
+
+def with_return(session: Session, presented: int) -> tuple[RetryMark, ...]:
+    """The marks after `presented` came back although newer generations seem to have arrived."""
+    return _with(session, RetryMark(presented, False), 1)
+
+
+def has_mark(marks: tuple[RetryMark, ...], generation: int) -> bool:
+    """Whether `generation` was retried, raced for, or has come back before."""
+    return any(mark.generation == generation for mark in marks)
+
+
+def _with(session: Session, mark: RetryMark, most: int) -> tuple[RetryMark, ...]:
     marks = recent(session.retries, session.generation)
-    # Equal marks beyond the limit say nothing new and would let one client fill the row.
-    return marks if marks.count(mark) >= LIMIT else (*marks, mark)
+    # Equal marks beyond that say nothing new and would let one client fill the row.
+    return marks if marks.count(mark) >= most else (*marks, mark)
 
 
 def prompt_for(policy: RotationPolicy) -> float:

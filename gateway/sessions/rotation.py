@@ -5,42 +5,25 @@ The outcomes are decided in the order of that page. `busy` and `forged` come bef
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.sessions import retries
 from gateway.sessions.decision import AccessGrant, Decision, Outcome, Reason, RevokeScope, Snapshot
-from gateway.sessions.policy import BindingMode, OnReuse, RotationPolicy
+from gateway.sessions.policy import BindingMode, OnReuse
 from gateway.sessions.ports import RotationAttempt
-from gateway.sessions.session import Channel, Session
+from gateway.sessions.presentation import (
+    Presentation,
+    challenge_reason,
+    dead_reason,
+    is_race,
+    is_retry,
+    is_theft,
+    may_be_restart,
+    presentation,
+)
+from gateway.sessions.session import Channel, RetryMark, Session
 
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One presentation on a live session, with what the rules ask of it.
-
-    `age`: seconds from the retirement of the presented generation to the arrival of the request, None when it is the
-    current one or its retirement is forgotten. `backwards`: the clock stands before that retirement.
-    """
-
-    session: Session
-    attempt: RotationAttempt
-    now: float
-    distance: int
-    age: float | None
-    backwards: bool
-    recent_theft: bool
-
-    @property
-    def policy(self) -> RotationPolicy:
-        return self.attempt.policy
-
-    @property
-    def same_device(self) -> bool:
-        return self.attempt.facts.device == self.session.seen.device
-
-    @property
-    def suspected(self) -> bool:
-        return retries.suspicious(self.session.retries, self.session.generation)
+DELIVERIES = 65535  # the most deliveries of one generation: denies them all
 
 
 def decide(snapshot: Snapshot, attempt: RotationAttempt, now: float) -> Decision:
@@ -49,87 +32,29 @@ def decide(snapshot: Snapshot, attempt: RotationAttempt, now: float) -> Decision
     if session is None:
         return Decision(Outcome.DEAD, reason=Reason.UNKNOWN)
     distance = session.generation - attempt.presented
-    dead = _dead_reason(session, snapshot, attempt, now)
+    dead = dead_reason(session, snapshot, attempt, now)
     if dead is not None:
         return Decision(Outcome.DEAD, reason=dead, distance=distance)
-    step = _step(session, snapshot, attempt, now)
-    if _is_theft(step):
+    step = presentation(session, snapshot, attempt, now)
+    if is_theft(step):
         return _theft(step)
-    challenge = _challenge_reason(step)
+    challenge = challenge_reason(step)
     if challenge is not None:
         return Decision(Outcome.CHALLENGED, reason=challenge, distance=distance, age=step.age)
     if distance <= 0:
         return _rotated(step)
-    if _is_race(step):
+    if is_race(step):
         return _race(step)
-    if _is_retry(step):
+    if is_retry(step):
         return _retry(step)
-    return Decision(Outcome.SUPERSEDED, distance=distance, age=step.age)
+    return _superseded(step)
 
 
-def _dead_reason(session: Session, snapshot: Snapshot, attempt: RotationAttempt, now: float) -> Reason | None:
-    if session.revoked_at is not None:
-        return Reason.REVOKED
-    if now >= min(session.idle_expires_at, session.absolute_expires_at):
-        return Reason.EXPIRED
-    if snapshot.user is None or not snapshot.user.active:
-        return Reason.USER_DISABLED
-    if attempt.channel is not session.channel:
-        return Reason.CHANNEL_MISMATCH
-    return None
-
-
-def _step(session: Session, snapshot: Snapshot, attempt: RotationAttempt, now: float) -> _Step:
-    distance = session.generation - attempt.presented
-    retired_at = snapshot.retired_at
-    if distance == 1 and retired_at is None:
-        retired_at = session.rotated_at  # forgotten, but this one the row itself remembers
-    if distance <= 0 or retired_at is None:
-        return _Step(session, attempt, now, distance, None, False, snapshot.recent_theft)
-    elapsed = now - retired_at
-    # A request that queued behind the winner counts from its arrival; a body that dribbles in for minutes does not.
-    waited = min(max(0.0, attempt.waited), attempt.policy.in_flight_window)
-    return _Step(session, attempt, now, distance, max(0.0, elapsed - waited), elapsed < 0, snapshot.recent_theft)
-
-
-def _is_theft(step: _Step) -> bool:
-    if step.distance <= 0 or step.backwards or _is_retry(step):
-        return False
-    late = max(step.policy.late_window, step.policy.in_flight_window)
-    return step.age is None or step.age > late
-
-
-def _is_race(step: _Step) -> bool:
-    """A second client of the same jar; never after a retry or under suspicion, when a thief would live on it."""
-    if step.distance != 1 or step.age is None or step.backwards or not step.same_device:
-        return False
-    return step.age <= step.policy.in_flight_window and step.session.delivery == 1 and not step.suspected
-
-
-def _is_retry(step: _Step) -> bool:
-    if step.distance != 1 or step.age is None or step.backwards or not step.same_device:
-        return False
-    return step.age > step.policy.in_flight_window and step.session.confirmed_generation < step.session.generation
-
-
-def _challenge_reason(step: _Step) -> Reason | None:
-    session, facts, policy = step.session, step.attempt.facts, step.policy
-    if session.proof_required:
-        return Reason.PROOF_REQUIRED
-    if policy.device_binding is BindingMode.ENFORCE and facts.device != session.bound.device:
-        return Reason.DEVICE_MISMATCH
-    if policy.ip_binding is BindingMode.ENFORCE and facts.network != session.bound.network:
-        return Reason.IP_MISMATCH
-    if policy.reauth_after is not None and step.now >= session.auth_time + policy.reauth_after:
-        return Reason.REAUTH_REQUIRED
-    return None
-
-
-def _theft(step: _Step) -> Decision:
+def _theft(step: Presentation) -> Decision:
     return Decision(Outcome.THEFT, revoke=_reach(step), distance=step.distance, age=step.age)
 
 
-def _reach(step: _Step) -> RevokeScope:
+def _reach(step: Presentation) -> RevokeScope:
     """How far a theft reaches: a successor nobody ever presented may be a browser that crashed before storing it."""
     if step.policy.on_reuse is OnReuse.REVOKE_SESSION:
         elsewhere = not step.same_device or step.attempt.facts.network != step.session.seen.network
@@ -138,13 +63,16 @@ def _reach(step: _Step) -> RevokeScope:
     return RevokeScope.SESSION if unseen and step.same_device else RevokeScope.USER
 
 
-def _rotated(step: _Step) -> Decision:
+def _rotated(step: Presentation) -> Decision:
     """The current generation came back: one further. Ahead of the store, the store lost time and catches up."""
     presented, now = step.attempt.presented, step.now
     marks = retries.recent(step.session.retries, presented + 1)
     suspected = retries.suspicious(marks, presented + 1)
     grant = _grant(step, presented + 1, 1, suspected=suspected)
     ahead = step.distance < 0
+    delivered = step.session.delivery
+    # Handed out more than once: whoever did not present it keeps no access token that no longer confirms anything.
+    shared = delivered > 1 and not ahead
     return Decision(
         Outcome.AHEAD if ahead else Outcome.ROTATED,
         session=replace(
@@ -159,6 +87,7 @@ def _rotated(step: _Step) -> Decision:
             retries=marks,
         ),
         retire=(presented, now),
+        denials=((presented, delivered + 1),) if shared else (),
         grant=grant,
         successor=presented + 1,
         suspicious=(("store_behind",) if ahead else ()) + _news(step),
@@ -166,33 +95,40 @@ def _rotated(step: _Step) -> Decision:
     )
 
 
-def _race(step: _Step) -> Decision:
+def _race(step: Presentation) -> Decision:
     """The loser of a race gets access for a moment, on a token that confirms nothing."""
-    session, now = step.session, step.now
-    life = min(step.policy.race_access_ttl, step.policy.access_ttl)
+    session, now, policy = step.session, step.now, step.policy
+    life = min(policy.race_access_ttl, policy.access_ttl)
+    if step.retried:
+        life = min(life, policy.in_flight_window)  # until it may retry itself; a thief who waited for this gets no more
     expires_at = min(max(session.rotated_at + life, now + life / 2), now + life, session.absolute_expires_at)
-    outlives = expires_at > session.max_access_exp
+    # A late answer must never push a cookie jar back; body clients keep the highest generation by themselves.
+    body = session.channel is Channel.BODY
+    marks = retries.with_race(session) if body else session.retries
+    after = replace(
+        session,
+        delivery=session.delivery + (1 if body else 0),
+        max_access_exp=max(session.max_access_exp, expires_at),
+        retries=marks,
+    )
     return Decision(
         Outcome.RACE,
-        session=replace(session, max_access_exp=expires_at) if outlives else None,
+        session=after if after != session else None,
         grant=AccessGrant(step.attempt.presented, -session.delivery, expires_at, receipt_at=expires_at),
-        # A late answer must never push a cookie jar back; body clients keep the highest generation by themselves.
-        successor=session.generation if session.channel is Channel.BODY else None,
-        suspicious=_news(step),
+        successor=session.generation if body else None,
+        suspicious=_alarms(step, marks) + _news(step),
         distance=step.distance,
         age=step.age,
     )
 
 
-def _retry(step: _Step) -> Decision:
+def _retry(step: Presentation) -> Decision:
     """The answer never arrived, as far as anyone has shown: the same successor again, earlier deliveries denied."""
-    session, now = step.session, step.now
+    session, now, presented = step.session, step.now, step.attempt.presented
     marks = retries.with_retry(session, step.attempt, step.age or 0.0)
-    suspected = retries.suspicious(marks, session.generation)
-    proof = retries.proof_due(marks, session.generation)
     delivery = session.delivery + 1
-    grant = _grant(step, session.generation, delivery, suspected=suspected)
-    reasons = (("repeated_retries",) if suspected else ()) + (("retries_from_elsewhere",) if proof else ())
+    grant = _grant(step, session.generation, delivery, suspected=retries.suspicious(marks, session.generation))
+    skipped = range(presented + 1, session.generation)
     return Decision(
         Outcome.RETRY,
         session=replace(
@@ -202,26 +138,44 @@ def _retry(step: _Step) -> Decision:
             max_access_exp=max(session.max_access_exp, grant.expires_at),
             seen=step.attempt.facts,
             retries=marks,
-            proof_required=proof,
+            proof_required=retries.proof_due(marks, session.generation),
         ),
-        retire=(step.attempt.presented, now),
-        deny_deliveries=True,
+        retire=(presented, now),
+        denials=(*((generation, DELIVERIES) for generation in skipped), (session.generation, delivery)),
         grant=grant,
         successor=session.generation,
-        suspicious=reasons + _news(step),
+        suspicious=_alarms(step, marks) + _news(step),
         distance=step.distance,
         age=step.age,
     )
 
 
-def _grant(step: _Step, generation: int, delivery: int, *, suspected: bool) -> AccessGrant:
+def _superseded(step: Presentation) -> Decision:
+    """Read the jar again. Who did, and still comes with the same, may have lost it in a crash: that is remembered."""
+    session = step.session
+    marks = retries.with_return(session, step.attempt.presented) if may_be_restart(step) else session.retries
+    return Decision(
+        Outcome.SUPERSEDED,
+        session=replace(session, retries=marks) if marks != session.retries else None,
+        distance=step.distance,
+        age=step.age,
+    )
+
+
+def _alarms(step: Presentation, marks: tuple[RetryMark, ...]) -> tuple[str, ...]:
+    generation = step.session.generation
+    alarms = ("repeated_retries",) if retries.suspicious(marks, generation) else ()
+    return alarms + (("retries_from_elsewhere",) if retries.proof_due(marks, generation) else ())
+
+
+def _grant(step: Presentation, generation: int, delivery: int, *, suspected: bool) -> AccessGrant:
     """An access token that confirms its generation: after R, when a jar is on disk, or at once under suspicion."""
     expires_at = min(step.now + step.policy.access_ttl, step.session.absolute_expires_at)
     receipt_at = step.now if suspected else step.now + step.policy.receipt_after
     return AccessGrant(generation, delivery, expires_at, receipt_at=receipt_at)
 
 
-def _used(step: _Step) -> Session:
+def _used(step: Presentation) -> Session:
     """The session with its idle limit renewed, unless nothing but polling came since the last rotation."""
     session = step.session
     since = session.rotated_at
@@ -231,7 +185,7 @@ def _used(step: _Step) -> Session:
     return replace(session, last_seen_at=max(session.last_seen_at, step.now), idle_expires_at=idle)
 
 
-def _news(step: _Step) -> tuple[str, ...]:
+def _news(step: Presentation) -> tuple[str, ...]:
     """Bindings under `alert` that do not hold, told once: not again from where the last rotation came."""
     facts, bound, seen, policy = step.attempt.facts, step.session.bound, step.session.seen, step.policy
     news = []

@@ -142,7 +142,7 @@ def rotation_effects(
         keep_for = max(policy.late_window, policy.in_flight_window)
         after = remember(history, generation, at, keep_for=keep_for, now=now)
     current = decision.session or before
-    denied = (_delivery_denial(current, before, now),) if decision.deny_deliveries else ()
+    denied = tuple(_delivery_denial(before, denial, now) for denial in decision.denials)
     then = NOTHING
     if decision.revoke is RevokeScope.USER and user is not None:
         sessions = [current if session.sid == current.sid else session for session in unended()]
@@ -227,6 +227,7 @@ def _denied_until(latest: float, now: float) -> float:
     return max(latest, now) + DENIAL_LEEWAY
 
 
-def _delivery_denial(current: Session, before: Session, now: float) -> Draft:
-    value = current.generation * 65536 + min(current.delivery, 65535)
-    return Draft(FeedKind.DELIVERY, current.sid, value, _denied_until(before.max_access_exp, now))
+def _delivery_denial(before: Session, denial: tuple[int, int], now: float) -> Draft:
+    generation, delivery = denial
+    value = generation * 65536 + min(delivery, 65535)
+    return Draft(FeedKind.DELIVERY, before.sid, value, _denied_until(before.max_access_exp, now))

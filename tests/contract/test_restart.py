@@ -34,7 +34,7 @@ async def test_a_restart_between_rotation_and_replay_changes_nothing(tmp_path: P
         client.stores = stores = await open_kind("sqlite", tmp_path, clock)
         assert (await client.present(generation)).decision.outcome is outcome
     feed = await stores.sessions.feed(0)
-    assert [entry.kind for entry in feed] == [FeedKind.DELIVERY, FeedKind.USER]
+    assert [entry.kind for entry in feed] == [FeedKind.DELIVERY, FeedKind.DELIVERY, FeedKind.USER]
     await stores.database.close()
 
 

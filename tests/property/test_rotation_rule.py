@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -55,7 +57,7 @@ class Rotation(RuleBasedStateMachine):
     def _check(self, decision: Decision, presented: int, before, elapsed: float) -> None:  # type: ignore[no-untyped-def]
         after = self.model.session
         if decision.outcome in REFUSING:
-            assert after == before
+            assert replace(after, retries=()) == replace(before, retries=())
             assert decision.grant is decision.successor is decision.revoke is None
         if decision.outcome is Outcome.THEFT:
             assert after.revoked_at is not None
@@ -72,8 +74,9 @@ class Rotation(RuleBasedStateMachine):
             assert decision.grant.expires_at <= after.absolute_expires_at
             self.held.append(self.model.held(decision))
         if decision.successor is not None:
-            # One successor per generation, ever: what is handed out follows from what was presented.
-            assert decision.successor == presented + 1 == after.generation
+            # One newest generation: what is handed out is it, and it only grows by presenting it.
+            assert decision.successor == after.generation
+            assert after.generation == before.generation or presented == before.generation
             self.handed.add(decision.successor)
         if decision.outcome is Outcome.RETRY:
             assert before.confirmed_generation < before.generation
@@ -94,7 +97,6 @@ class Rotation(RuleBasedStateMachine):
             assert used
             assert held.grant.delivery > 0
             assert held.grant.generation == before.generation == after.confirmed_generation
-            assert (held.grant.generation, held.grant.delivery) == (before.generation, before.delivery)
 
     @rule(which=st.sampled_from(["neither"] * 12 + ["session-1", "all"]))
     def log_out(self, which: str) -> None:
@@ -121,14 +123,13 @@ class Rotation(RuleBasedStateMachine):
                     assert self.model.present(session.generation, sid=held.sid).outcome is Outcome.DEAD
 
     @invariant()
-    def at_most_one_delivery_of_the_current_generation_works(self) -> None:
-        session = self.model.session
-        working = {
-            held.grant.delivery
-            for held in self.held
-            if held.sid == session.sid and held.grant.generation == session.generation and self.model.usable(held)
-        }
-        assert working <= {session.delivery}
+    def one_holder_has_lasting_access_to_a_generation(self) -> None:
+        # Several may hold race tokens for a moment; of the deliveries proper only the last one works.
+        working: dict[int, set[int]] = {}
+        for held in self.held:
+            if held.sid == "session-1" and held.grant.delivery > 0 and self.model.usable(held):
+                working.setdefault(held.grant.generation, set()).add(held.grant.delivery)
+        assert all(len(deliveries) == 1 for deliveries in working.values())
 
 
 Rotation.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

@@ -79,7 +79,7 @@ class RotationModel:
     user: User = field(default_factory=make_user)
     sessions: dict[str, Session] = field(default_factory=dict)
     retired: dict[tuple[str, int], float] = field(default_factory=dict)
-    denied: dict[str, tuple[int, int]] = field(default_factory=dict)
+    denied: set[tuple[str, int, int]] = field(default_factory=set)
 
     def start(self, sid: str = "session-1", channel: Channel = Channel.COOKIE, facts: ClientFacts = HOME) -> Held:
         """Log in; the access token of the answer."""
@@ -113,9 +113,7 @@ class RotationModel:
         if decision.retire is not None:
             generation, at = decision.retire
             self.retired[sid, generation] = at
-        if decision.deny_deliveries:
-            session = self.sessions[sid]
-            self.denied[sid] = (session.generation, session.delivery)
+        self.denied.update((sid, *denial) for denial in decision.denials)
         if decision.revoke is RevokeScope.SESSION:
             self.end(sid, RevokeReason.REUSE)
         elif decision.revoke is RevokeScope.USER:
@@ -142,10 +140,7 @@ class RotationModel:
         session = self.sessions[held.sid]
         if self.now >= held.grant.expires_at or held.user_epoch < self.user.epoch or session.revoked_at is not None:
             return False
-        generation, delivery = self.denied.get(held.sid, (0, 0))
-        earlier = held.grant.generation == generation and 0 < held.grant.delivery < delivery
-        raced = held.grant.generation == generation - 1 and -delivery < held.grant.delivery < 0
-        return not (earlier or raced)
+        return not any(sid == held.sid and _denies(denial, held.grant) for sid, *denial in self.denied)
 
     def end(self, sid: str, reason: RevokeReason = RevokeReason.LOGOUT) -> None:
         """End one session."""
@@ -172,3 +167,11 @@ class RotationModel:
             for s in self.sessions.values()
             if s.sid != sid
         )
+
+
+def _denies(denial: list[int], grant: AccessGrant) -> bool:
+    """Earlier deliveries of the generation, and the race tokens of the rotation that made it."""
+    generation, delivery = denial
+    if grant.generation == generation:
+        return 0 < grant.delivery < delivery
+    return grant.generation == generation - 1 and -delivery < grant.delivery < 0

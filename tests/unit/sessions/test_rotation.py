@@ -109,7 +109,7 @@ def test_an_older_ancestor_is_superseded_inside_and_theft_outside_the_late_windo
     assert inside.outcome is Outcome.SUPERSEDED
     assert inside.distance == 2
     assert inside.age == S
-    assert inside.grant is inside.successor is inside.session is inside.revoke is None
+    assert inside.grant is inside.successor is inside.revoke is None
     model.now = START + S + 0.001
     assert model.present(1).outcome is Outcome.THEFT
 
@@ -138,6 +138,7 @@ def test_the_loser_of_a_race_gets_access_that_confirms_nothing(model: RotationMo
     assert race.outcome is Outcome.RACE
     assert race.successor is None
     assert race.session is None
+    assert race.denials == ()
     assert race.grant is not None
     assert (race.grant.generation, race.grant.delivery) == (1, -1)
     assert race.grant.expires_at == START + 60
@@ -182,14 +183,126 @@ def test_a_race_token_that_outlives_the_others_is_remembered() -> None:
     assert model.session.max_access_exp == race.grant.expires_at
 
 
-def test_after_a_retry_there_is_no_race(model: RotationModel) -> None:
+def test_after_a_retry_a_race_token_lives_until_its_holder_may_retry(model: RotationModel) -> None:
     model.present(1)
     model.now += W + 1
+    retried_at = model.now
     assert model.present(1).outcome is Outcome.RETRY
-    model.now += W
+    model.now += 5
+    race = model.present(1)
+    assert race.outcome is Outcome.RACE
+    assert race.grant is not None
+    assert race.grant.delivery == -2
+    assert race.grant.expires_at == retried_at + W
+    model.now = retried_at + W + 0.001
+    assert model.present(1).outcome is Outcome.RETRY
+
+
+def test_presenting_what_was_handed_out_twice_denies_its_access_tokens(model: RotationModel) -> None:
+    model.present(1)
+    model.now += W + 1
+    retried = model.held(model.present(1))
+    assert model.usable(retried)
+    rotated = model.present(2)
+    assert rotated.denials == ((2, 3),)
+    assert not model.usable(retried)
+    assert model.usable(model.held(rotated))
+
+
+def test_presenting_what_was_handed_out_once_denies_nothing(model: RotationModel) -> None:
+    other_tab = model.held(model.present(1))
+    model.now += 1
+    model.present(1)
+    rotated = model.present(2)
+    assert rotated.denials == ()
+    assert model.usable(other_tab)
+
+
+def test_a_body_race_counts_as_a_delivery_and_denies_once_presented() -> None:
+    model = RotationModel()
+    model.start(channel=Channel.BODY)
+    winner = model.held(model.present(1))
+    for number in (1, 2, 3):
+        race = model.present(1)
+        assert race.outcome is Outcome.RACE
+        assert race.grant is not None
+        assert race.grant.delivery == -number
+    assert model.usable(winner)
+    assert len(model.session.retries) == 1
+    assert model.usable(model.held(race))
+    rotated = model.held(model.present(2))
+    assert not model.usable(winner)
+    assert not model.usable(model.held(race))
+    assert model.usable(rotated)
+
+
+def burst(model: RotationModel, last: int) -> None:
+    """Tabs that wake together present one generation after the other."""
+    for generation in range(1, last):
+        model.present(generation)
+        model.now += 0.5
+
+
+def test_a_jar_lost_in_a_crash_is_given_the_newest_on_its_second_return(model: RotationModel) -> None:
+    first = model.held(model.present(1))
+    second = model.held(model.present(2))
+    model.now = START + 100
     assert model.present(1).outcome is Outcome.SUPERSEDED
-    model.now += 0.001
-    assert model.present(1).outcome is Outcome.RETRY
+    assert model.usable(first)
+    healed = model.present(1)
+    assert healed.outcome is Outcome.RETRY
+    assert healed.successor == 3
+    assert healed.denials == ((2, 65535), (3, 2))
+    assert not model.usable(first)
+    assert not model.usable(second)
+    assert model.usable(model.held(healed))
+    assert model.present(3).outcome is Outcome.ROTATED
+
+
+def test_ten_rotations_may_be_lost_and_no_more() -> None:
+    for last, outcome in ((11, Outcome.RETRY), (12, Outcome.SUPERSEDED)):
+        model = RotationModel()
+        model.start()
+        burst(model, last)
+        assert model.session.generation == last
+        model.now = START + 100
+        model.present(1)
+        assert model.present(1).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("between", "age", "outcome"),
+    [
+        (R, 100.0, Outcome.RETRY),
+        (R + 0.001, 100.0, Outcome.SUPERSEDED),
+        (1.0, W, Outcome.SUPERSEDED),
+        (1.0, W + 0.001, Outcome.RETRY),
+        (1.0, S, Outcome.RETRY),
+        (1.0, S + 0.001, Outcome.THEFT),
+    ],
+)
+def test_only_what_came_before_a_jar_is_on_disk_can_be_lost(
+    model: RotationModel, between: float, age: float, outcome: Outcome
+) -> None:
+    model.present(1)
+    model.now = START + between
+    model.present(2)
+    model.now = START + age
+    first = model.present(1).outcome
+    assert first is (Outcome.THEFT if outcome is Outcome.THEFT else Outcome.SUPERSEDED)
+    if outcome is not Outcome.THEFT:
+        assert model.present(1).outcome is outcome
+
+
+def test_nothing_is_lost_once_the_newest_is_confirmed(model: RotationModel) -> None:
+    model.present(1)
+    held = model.held(model.present(2))
+    model.now = START + R
+    model.use(held)
+    model.now = START + 100
+    model.present(1)
+    assert model.session.retries == ()
+    assert model.present(1).outcome is Outcome.SUPERSEDED
 
 
 def test_another_device_neither_races_nor_retries() -> None:

@@ -162,6 +162,30 @@ def test_under_suspicion_there_are_no_race_tokens() -> None:
     assert model.present(generation).outcome is Outcome.RETRY
 
 
+def test_three_generations_raced_for_are_suspicious_where_the_loser_gets_the_successor() -> None:
+    model = started(channel=Channel.BODY)
+    found = []
+    for generation in (1, 2, 3):
+        model.present(generation)
+        model.present(generation)
+        found.append(model.present(generation).suspicious)
+    assert found[:2] == [(), ()]
+    assert model.session.retries == tuple(RetryMark(generation, False) for generation in (2, 3, 4))
+    model.present(4)
+    assert model.present(4).outcome is Outcome.SUPERSEDED
+
+
+def test_under_suspicion_no_crash_is_believed() -> None:
+    model = started()
+    retried(model, 3)
+    generation = model.session.generation
+    model.present(generation)
+    model.present(generation + 1)
+    model.now += 100
+    model.present(generation)
+    assert model.present(generation).outcome is Outcome.SUPERSEDED
+
+
 def test_suspicion_passes_with_quiet_generations() -> None:
     model = started()
     retried(model, 3)
