@@ -124,8 +124,9 @@ class MemorySessions:
         for _, sid in gone:
             del self._db.sessions[sid]
             self._db.history.pop(sid, None)
-        expired = {entry.seq for entry in [e for e in self._db.feed if e.expires_at <= now][:limit]}
-        self._db.feed[:] = [entry for entry in self._db.feed if entry.seq not in expired]
+        expired = sorted((entry.expires_at, entry.seq) for entry in self._db.feed if entry.expires_at <= now)[:limit]
+        dropped = {seq for _, seq in expired}
+        self._db.feed[:] = [entry for entry in self._db.feed if entry.seq not in dropped]
         return len(gone)
 
     async def feed(self, after: int) -> tuple[FeedEntry, ...]:

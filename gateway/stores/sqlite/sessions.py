@@ -54,7 +54,10 @@ _PURGE = (
     "DELETE FROM sessions WHERE sid IN (SELECT sid FROM sessions WHERE revoked_at IS NOT NULL AND revoked_at < ?"
     " AND (revoke_reason <> 'reuse' OR revoked_at < ?) ORDER BY revoked_at, sid LIMIT ?)"
 )
-_PURGE_FEED = "DELETE FROM revocations WHERE seq IN (SELECT seq FROM revocations WHERE expires_at <= ? LIMIT ?)"
+_PURGE_FEED = (
+    "DELETE FROM revocations WHERE seq IN"
+    " (SELECT seq FROM revocations WHERE expires_at <= ? ORDER BY expires_at, seq LIMIT ?)"
+)
 _FEED = "SELECT seq, kind, key, value, expires_at FROM revocations WHERE seq > ? AND expires_at > ? ORDER BY seq"
 _NEVER = float("-inf")
 
