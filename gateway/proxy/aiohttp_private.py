@@ -252,7 +252,7 @@ class ClientConnection(RequestHandler):
             return
         self._head_size = 0
         message, payload = messages[-1]
-        if message.chunked or payload is not NO_BODY:
+        if payload is not NO_BODY or len(messages) > 1:
             messages = self._with_bodies(messages, data)
         if upgraded or messages[-1][0].upgrade:
             # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).

@@ -14,7 +14,7 @@ from gateway.errors import InvalidRequest
 
 _CLEAN: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,=:@/]*", re.ASCII)
 _RAW_REFUSED: Final = re.compile(r"[^\x21-\x7e]|[\\#;?]")
-_DOUBLE: Final = re.compile(r"%25[0-9A-F]{2}")
+_DOUBLE: Final = re.compile(r"%25[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _SLASH: Final = 0x2F

@@ -193,13 +193,11 @@ async def talk(port: int, data: bytes, *, seconds: float = 5.0) -> bytes:
 
 async def read_all(reader: asyncio.StreamReader) -> bytes:
     """What comes until the end, a reset included."""
-    found = b""
-    try:
+    found = bytearray()
+    with contextlib.suppress(ConnectionError):
         while piece := await reader.read(65536):
             found += piece
-    except ConnectionError:
-        pass
-    return found
+    return bytes(found)
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
