@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.events import Level, Name
 from gateway.telemetry.lines import Render, Timestamps, json_line
+from gateway.telemetry.redact import scrub
 
 FLUSH_AFTER: Final = 0.1
 _LEVEL: Final = str(Level.INFO)
@@ -16,6 +17,7 @@ _EVENT: Final = str(Name.PROXY_REQUEST)
 _BATCH: Final = 128
 _LONGEST_PATH: Final = 4096
 _LONGEST_AGENT: Final = 512
+_TOKEN_MARKS: Final = ("gwr_", "eyJ", "earer ")
 
 _Entry = tuple[
     float, str, str | bytes, int, str | None, str | None, float, int, int,
@@ -89,9 +91,9 @@ class AccessLog:
             "user_id": user_id,
             "session_id": session_id,
             "client.address": address,
-            "user_agent.original": _text(user_agent)[:_LONGEST_AGENT] if user_agent else None,
+            "user_agent.original": _clean(_text(user_agent)[:_LONGEST_AGENT]) if user_agent else None,
             "http.request.method": method,
-            "url.path": _text(path).partition("?")[0][:_LONGEST_PATH],
+            "url.path": _clean(_text(path).partition("?")[0][:_LONGEST_PATH]),
             "http.response.status_code": status,
             "route": route,
             "upstream": upstream,
@@ -104,3 +106,8 @@ class AccessLog:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
+
+
+def _clean(text: str) -> str:
+    """Clients put tokens where none belong; the full search only where the start of one is seen."""
+    return scrub(text) if any(mark in text for mark in _TOKEN_MARKS) else text

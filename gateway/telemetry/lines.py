@@ -24,7 +24,7 @@ class Timestamps:
 
     def text(self, at: float) -> str:
         """`1790000000.5` as `2026-09-21T14:13:20.500Z`."""
-        milliseconds = int(at * 1000.0)
+        milliseconds = int(at * 1000.0 + 0.5)
         latest, text = self._latest
         if milliseconds != latest:
             second = milliseconds // 1000

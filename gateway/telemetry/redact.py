@@ -11,8 +11,8 @@ _SECRETS = re.compile(
     r"|\bgwr_[A-Za-z0-9_-]{8,}"
     r"|\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)*"
     r"|(?P<userinfo>://)[^\s/?#@'\"]+@"
-    r"|(?P<field>\b(?:set-)?cookie['\"]?\s*[:=]\s*)[^\r\n]+"
-    r"|(?P<name>\b(?:[a-z_]*(?:password|secret|token)|authorization|code)['\"]?\s*[:=]\s*['\"]?)(?!\[redacted\])[^\s'\",;&}]+"
+    r"|(?P<field>\b(?:(?:set-)?cookie|(?:proxy-)?authorization)['\"]?\s*[:=]\s*)[^\r\n]+"
+    r"|(?P<name>\b(?:[a-z_]*(?:password|secret|token)|code)['\"]?\s*[:=]\s*['\"]?)(?!\[redacted\])[^\s'\",;&}]+"
     r"|(?P<query>(?:/|\bhttps?://)[^\s?#'\"]*\?)[^\s'\"]+",
     re.IGNORECASE,
 )
