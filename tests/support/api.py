@@ -40,6 +40,7 @@ from gateway.web.csrf import CrossSitePolicy
 from gateway.web.request_id import RequestIds
 from support.clock import FrozenClock
 from support.credentials import CHEAP, Recorder
+from support.leaks import WATCH
 from support.tokens import AUDIENCE, ISSUER, key_pair, master_keys
 
 PASSWORD = "correct horse battery staple"
@@ -182,6 +183,7 @@ class Api:
             method, target, data=data, headers=sent, skip_auto_headers=("Content-Type",), allow_redirects=False
         )
         body = await answer.read()
+        WATCH.answer(answer.status, answer.headers.items(), body, f"{method} {target.partition('?')[0]}")
         return Answer(answer.status, answer.headers, body, tuple(answer.headers.getall("Set-Cookie", ())))
 
     async def post(self, path: str, **options: Any) -> Answer:
