@@ -1,4 +1,4 @@
-"""Real gateway processes: started, listened to, talked to, stopped or killed. Everything they write is kept and watched."""
+"""Real gateway processes: started, talked to, stopped or killed. Everything they write is kept and watched."""
 
 from __future__ import annotations
 
