@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.clock import FrozenClock
+from support.gate import Gate
 from support.stores import a_user, log_in
 
 from gateway.errors import Conflict, GatewayError, InvalidRequest, StoreBusy, StoreUnavailable
@@ -19,26 +20,6 @@ from gateway.stores.sqlite import Point, open_sqlite
 from gateway.stores.sqlite.connection import open_writer
 from gateway.stores.sqlite.lane import Transaction
 from gateway.stores.sqlite.writer import Writer
-
-
-class Trace:
-    """Remembers the points it saw; holds the writer at one of them while `hold` is set."""
-
-    def __init__(self) -> None:
-        self.points: list[Point] = []
-        self.held_at: Point | None = None
-        self.arrived = threading.Event()
-        self.release = threading.Event()
-
-    def __call__(self, point: Point) -> None:
-        self.points.append(point)
-        if point is self.held_at:
-            self.held_at = None
-            self.arrived.set()
-            assert self.release.wait(10)
-
-    async def reached(self) -> None:
-        assert await asyncio.to_thread(self.arrived.wait, 10)
 
 
 def insert(value: int, then: Callable[[], None] | None = None) -> Callable[[Transaction], int]:
@@ -56,17 +37,17 @@ def fails() -> None:
 
 
 @pytest.fixture
-def trace() -> Trace:
-    return Trace()
+def trace() -> Gate:
+    return Gate()
 
 
 @pytest.fixture
-async def writer(tmp_path: Path, trace: Trace) -> AsyncIterator[Writer]:
+async def writer(tmp_path: Path, trace: Gate) -> AsyncIterator[Writer]:
     opened = open_writer(tmp_path / "gateway.db", busy_timeout=0.2, now=0.0)
     opened.execute("CREATE TABLE numbers (value INTEGER PRIMARY KEY)")
     started = Writer(opened, "writer", on_feed=lambda: None, observer=trace)
     yield started
-    trace.release.set()
+    trace.open()
     await started.close()
 
 
@@ -74,7 +55,7 @@ async def numbers(writer: Writer) -> list[int]:
     return await writer.run(lambda t: [row[0] for row in t.execute("SELECT value FROM numbers ORDER BY value")])
 
 
-async def batched(writer: Writer, trace: Trace, *works: Callable[[Transaction], int]) -> list[int | BaseException]:
+async def batched(writer: Writer, trace: Gate, *works: Callable[[Transaction], int]) -> list[int | BaseException]:
     """Let `works` queue up behind a held transaction, so that they share the next one."""
     trace.held_at = Point.BEFORE_BEGIN
     first = asyncio.ensure_future(writer.run(lambda _: 0))
@@ -82,19 +63,19 @@ async def batched(writer: Writer, trace: Trace, *works: Callable[[Transaction], 
     waiting = [asyncio.ensure_future(writer.run(work)) for work in works]
     await asyncio.sleep(0)
     trace.points.clear()
-    trace.release.set()
+    trace.open()
     await first
     return await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_jobs_that_queue_share_one_commit(writer: Writer, trace: Trace) -> None:
+async def test_jobs_that_queue_share_one_commit(writer: Writer, trace: Gate) -> None:
     assert await batched(writer, trace, *(insert(number) for number in range(20))) == list(range(20))
     assert trace.points.count(Point.AFTER_COMMIT) == 2
     assert trace.points.count(Point.AFTER_JOB) == 21
     assert await numbers(writer) == list(range(20))
 
 
-async def test_one_that_fails_takes_back_only_its_own(writer: Writer, trace: Trace) -> None:
+async def test_one_that_fails_takes_back_only_its_own(writer: Writer, trace: Gate) -> None:
     results = await batched(writer, trace, insert(1), insert(2, fails), insert(1), insert(3))
     assert [type(result) for result in results] == [int, LookupError, Conflict, int]
     assert trace.points.count(Point.AFTER_COMMIT) == 2
@@ -107,7 +88,7 @@ async def test_one_that_fails_alone_leaves_nothing(writer: Writer) -> None:
     assert await numbers(writer) == []
 
 
-async def test_a_commit_that_fails_fails_everyone(writer: Writer, trace: Trace) -> None:
+async def test_a_commit_that_fails_fails_everyone(writer: Writer, trace: Gate) -> None:
     def breaks(point: Point) -> None:
         if point is Point.BEFORE_COMMIT and trace.points.count(Point.BEFORE_COMMIT) == 1:
             raise sqlite3.OperationalError("disk I/O error")
@@ -125,7 +106,7 @@ async def test_a_commit_that_fails_fails_everyone(writer: Writer, trace: Trace) 
     assert await numbers(writer) == [2]
 
 
-async def test_when_sqlite_takes_everything_back_nothing_is_acknowledged(writer: Writer, trace: Trace) -> None:
+async def test_when_sqlite_takes_everything_back_nothing_is_acknowledged(writer: Writer, trace: Gate) -> None:
     def takes_all_back(transaction: Transaction) -> int:
         transaction.execute("ROLLBACK")
         raise sqlite3.OperationalError("database or disk is full")
@@ -149,7 +130,7 @@ async def test_a_lock_held_elsewhere_is_busy_and_passes(writer: Writer, tmp_path
         other.close()
 
 
-async def test_who_no_longer_waits_is_not_served(writer: Writer, trace: Trace) -> None:
+async def test_who_no_longer_waits_is_not_served(writer: Writer, trace: Gate) -> None:
     trace.held_at = Point.BEFORE_BEGIN
     first = asyncio.ensure_future(writer.run(insert(1)))
     await trace.reached()
@@ -158,12 +139,12 @@ async def test_who_no_longer_waits_is_not_served(writer: Writer, trace: Trace) -
     first.cancel()
     second.cancel()
     await asyncio.wait([first, second])
-    trace.release.set()
+    trace.open()
     # The first had begun and is written; nobody can tell its caller any more.
     assert await numbers(writer) == [1]
 
 
-async def test_what_was_accepted_is_finished_before_the_end(writer: Writer, trace: Trace) -> None:
+async def test_what_was_accepted_is_finished_before_the_end(writer: Writer, trace: Gate) -> None:
     trace.held_at = Point.BEFORE_BEGIN
     accepted = [asyncio.ensure_future(writer.run(insert(number))) for number in range(3)]
     await trace.reached()
@@ -171,7 +152,7 @@ async def test_what_was_accepted_is_finished_before_the_end(writer: Writer, trac
     await asyncio.sleep(0)
     with pytest.raises(StoreUnavailable, match="closed"):
         await writer.run(insert(9))
-    trace.release.set()
+    trace.open()
     assert await asyncio.gather(*accepted) == [0, 1, 2]
     await asyncio.gather(*closing)
 
