@@ -43,6 +43,7 @@ def _writer(path: Path, busy_timeout: float, now: float) -> sqlite3.Connection:
         _enter_wal(connection, busy_timeout)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
         migrate(connection, shipped(), now=now)
     except BaseException:
         connection.close()

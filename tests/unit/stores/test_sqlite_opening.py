@@ -155,6 +155,22 @@ async def test_a_reader_that_fails_leaves_nothing_open(tmp_path: Path, monkeypat
     assert not (tmp_path / "gateway.db-wal").exists()
 
 
+async def test_a_reader_that_cannot_read_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gateway.db"
+    opened: list[sqlite3.Connection] = []
+
+    def broken(_path: Path, _patience: float) -> sqlite3.Connection:
+        path.write_bytes(b"not a database" * 100)
+        opened.append(sqlite3.connect(path, isolation_level=None))
+        return opened[0]
+
+    monkeypatch.setattr(connection, "_connect", broken)
+    with pytest.raises(CannotStart, match="is not a SQLite database"):
+        connection.open_reader(path, busy_timeout=0.1)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
 async def test_no_wal_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_memory(path: Path, patience: float) -> sqlite3.Connection:
         return sqlite3.connect(":memory:", isolation_level=None)
