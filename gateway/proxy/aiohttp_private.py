@@ -251,8 +251,7 @@ class ClientConnection(RequestHandler):
                 self._await_head(len(data))
             return
         self._head_size = 0
-        message, payload = messages[-1]
-        if payload is not NO_BODY or len(messages) > 1:
+        if len(messages) > 1 or messages[0][1] is not NO_BODY:
             messages = self._with_bodies(messages, data)
         if upgraded or messages[-1][0].upgrade:
             # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).

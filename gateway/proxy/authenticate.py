@@ -12,6 +12,7 @@ from gateway.proxy.identity import IdentityHeaders
 from gateway.proxy.route_table import AuthMode, RouteSpec
 from gateway.risk.facts import RequestContext
 from gateway.sessions.denied_use import DeniedUse
+from gateway.tokens.claims import AccessClaims
 from gateway.tokens.verified import VerifiedToken, VerifiedTokenCache
 from gateway.web.bearer import Denies, NotesUse, Verifies, bearer_token
 
@@ -97,6 +98,10 @@ class ProxyAuthenticator:
             raise TemporarilyUnavailable(debug="the revocation feed is stale")
         self._receipts.note(claims, route.passive)
         return entry
+
+    def holds(self, claims: AccessClaims) -> bool:
+        """Whether a token that was good is still not revoked."""
+        return self._denials.denial(claims) is None
 
     @staticmethod
     def _anonymous(route: RouteSpec) -> None:

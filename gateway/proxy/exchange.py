@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.tokens.claims import AccessClaims
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+_EVENT_STREAM: Final = b"\r\ncontent-type: text/event-stream"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 CLIENT_GONE: Final = 499
 
@@ -209,6 +210,8 @@ class Exchange:
             self._finish(keep_alive=keep_alive)
             return
         client.write(data)
+        if self.claims is not None and _EVENT_STREAM in head.head.lower():
+            self._proxy.streams.add(self, self.claims)
         self._stay()
 
     def received(self, data: bytes, *, done: bool) -> None:
@@ -275,6 +278,12 @@ class Exchange:
 
     # -- the end
 
+    def end_stream(self) -> None:
+        """The session behind an open stream of events is gone: the stream ends where it is."""
+        if self._chunk_out:
+            self.client.write(_LAST_CHUNK)
+        self._finish(keep_alive=False)
+
     def fail(self, error: GatewayError) -> None:
         """Answer with `error`, or tear the client's connection when an answer is under way."""
         if self._finished:
@@ -313,6 +322,8 @@ class Exchange:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
+        if self.claims is not None:
+            self._proxy.streams.remove(self, self.claims)
         self._proxy.finished(self)
 
 

@@ -27,6 +27,7 @@ from gateway.proxy.identity import IdentityHeaders
 from gateway.proxy.request_head import HeadWriter
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
+from gateway.proxy.streams import OpenStreams
 from gateway.proxy.upgrade import HttpVersionNotSupported, check_upgrade
 from gateway.proxy.upstream import Endpoint
 from gateway.proxy.upstreams import Upstreams
@@ -95,7 +96,10 @@ class Resolved:
 
 
 class Proxy:
-    """Answers what arrives at the public listener; `front.Front` brings it the connections."""
+    """Answers what arrives at the public listener; `front.Front` brings it the connections.
+
+    `streams.revoked` is to be subscribed to the revocation index.
+    """
 
     def __init__(
         self,
@@ -110,6 +114,7 @@ class Proxy:
     ) -> None:
         self.limits = policy.limits
         self.draining = False
+        self.streams = OpenStreams(authenticator.holds)
         self._policy = policy
         self._table = RouteTable(policy.routes)
         self._upstreams = Upstreams(policy.routes, ResponseRules(policy.cookies))

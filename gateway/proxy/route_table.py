@@ -168,12 +168,10 @@ def find_problems(routes: Sequence[RouteSpec], reserved_prefix: str) -> list[Rou
     for index, route in enumerate(routes):
         if is_reserved(route.path, reserved_prefix) or is_reserved(route.path.rstrip("/"), reserved_prefix):
             problems.append(RouteProblem(index, f"path {route.path} belongs to the gateway itself"))
-        for key in _keys(route):
-            other = taken.setdefault(key, index)
-            if other != index:
-                text = f"matches the same requests as route {routes[other].name!r}"
-                problems.append(RouteProblem(index, text))
-                break
+        others = {taken.setdefault(key, index) for key in _keys(route)} - {index}
+        if others:
+            text = f"matches the same requests as route {routes[min(others)].name!r}"
+            problems.append(RouteProblem(index, text))
     return problems
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support.proxying import (
+    CLAIMS,
     RawUpstream,
     Script,
     Setup,
@@ -26,6 +27,7 @@ from support.proxying import (
 
 from gateway.proxy.aiohttp_private import ClientLimits
 from gateway.proxy.route_table import UpstreamSpec
+from gateway.sessions.ports import FeedEntry, FeedKind
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 START = b"HTTP/1.1 200 OK\r\n"
@@ -426,3 +428,33 @@ async def test_large_bodies_arrive_whole_both_ways() -> None:
     assert plain.endswith(body)
     assert chunked.endswith(body)
     assert len(plain) < len(body) + 500
+
+
+@pytest.mark.parametrize("by_user", [False, True])
+async def test_streams_of_events_end_with_the_session(by_user: bool) -> None:
+    def script(raw: RawUpstream) -> Script:
+        async def follow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await raw.head(reader)
+            writer.write(START + b"content-type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n")
+            await read_all(reader)
+
+        return follow
+
+    async with upstream(script) as up, proxied(up.port) as gateway:
+        gateway.index.subscribe(gateway.proxy.streams.revoked)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(get(close=False))
+        await reader.readuntil(b"data: 1\n\n\r\n")
+        assert len(gateway.proxy.streams) == 1
+        other = FeedEntry(1, FeedKind.SESSION, "another", 0, CLAIMS.expires_at)
+        old = FeedEntry(2, FeedKind.USER, CLAIMS.subject, CLAIMS.user_epoch, CLAIMS.expires_at)
+        gateway.index.apply([other, old])
+        assert len(gateway.proxy.streams) == 1
+        if by_user:
+            gateway.index.apply([FeedEntry(3, FeedKind.USER, CLAIMS.subject, 1, CLAIMS.expires_at)])
+        else:
+            gateway.index.apply([FeedEntry(3, FeedKind.SESSION, CLAIMS.session_id, 0, CLAIMS.expires_at)])
+        assert await read_all(reader) == b"0\r\n\r\n"
+        await hang_up(writer)
+        assert len(gateway.proxy.streams) == 0
+        await until(lambda: up.open == 0)
