@@ -120,6 +120,8 @@ class Gateway:
         self._serving = False
         self.front.drain()
         await self.front.shutdown(seconds)
+        if self.telemetry.access is not None:
+            self.telemetry.access.flush()
 
     async def checks(self) -> Mapping[str, str | None]:
         """Readiness, per check None or what is wrong."""
