@@ -144,6 +144,7 @@ async def proxied(
     """A listening proxy. Nothing is left open after it."""
     routes = routes_to(upstream) if isinstance(upstream, int) else upstream
     app = app or web.Application()
+    before = asyncio.all_tasks()
     setup = build(routes, app=app, **options)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -157,7 +158,7 @@ async def proxied(
         setup.proxy.close()
         await until(lambda: setup.proxy.open_upstream_connections == 0 and not setup.front.connections)
         await runner.cleanup()
-        await until(lambda: len(asyncio.all_tasks()) <= 1 + options.get("own_tasks", 0))
+        await until(lambda: asyncio.all_tasks() - before <= {asyncio.current_task()})
 
 
 def routes_to(port: int, **changes: Any) -> tuple[RouteSpec, ...]:
