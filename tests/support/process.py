@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -19,6 +20,10 @@ from typing import IO, Any
 
 import pytest
 
+from gateway.clock import SystemClock
+from gateway.credentials.hasher import PasswordHasher
+from gateway.credentials.users import UserService
+from gateway.stores.factory import open_stores
 from support.echo import EchoUpstream
 from support.leaks import WATCH
 
@@ -225,7 +230,11 @@ class Fleet:
     def configure(self, name: str = "gateway.yaml", **sections: Any) -> Path:
         """Write a configuration (JSON is YAML) that listens on free ports; the path of the file."""
         document: dict[str, Any] = {
-            "server": {"listen": f"127.0.0.1:{free_port()}", "admin_listen": None, "public_url": "http://gateway.test"},
+            "server": {
+                "listen": f"127.0.0.1:{free_port()}",
+                "admin_listen": None,
+                "public_url": "https://gateway.test",
+            },
             "storage": {"database": f"sqlite:///{self.database}"},
             "sessions": AT_ONCE,
             "routes": [
@@ -243,7 +252,10 @@ class Fleet:
     def serve(self, name: str = "gateway.yaml", **sections: Any) -> GatewayProcess:
         """A gateway that is ready."""
         path = self.configure(name, **sections)
-        return self.launch("serve", "--config", str(path), port=_port_of(path)).ready()
+        gateway = self.launch("serve", "--config", str(path), port=_port_of(path)).ready()
+        key = self.database.with_suffix(".key").read_text().strip()
+        WATCH.secret(key.removeprefix("1:"), "the master key")
+        return gateway
 
     def launch(self, *arguments: str, port: int = 0, **env: str) -> GatewayProcess:
         """A process that may or may not get ready."""
@@ -267,16 +279,20 @@ class Fleet:
         return done
 
     def add_user(self, name: str = "ada", *, roles: Sequence[str] = ("user",), password: str = PASSWORD) -> None:
-        """Add a user by the command line."""
+        """Add a user to the database, which is made when it is not there."""
         WATCH.secret(password, "a password")
-        options = [option for role in roles for option in ("--role", role)]
-        added = self.command(
-            "users", "add", name, "--email", f"{name}@example.com", *options, "--password-stdin", stdin=password
-        )
-        assert added.returncode == 0, added.stderr
-        key = self.database.with_suffix(".key")
-        if key.exists():
-            WATCH.secret(key.read_text().strip().removeprefix("1:"), "the master key")
+        asyncio.run(self._add_user(name, password, tuple(roles)))
+
+    async def _add_user(self, name: str, password: str, roles: tuple[str, ...]) -> None:
+        stores = await open_stores(f"sqlite:///{self.database}", clock=SystemClock(), busy_timeout=5.0)
+        hasher = PasswordHasher(permits=1)
+        try:
+            await UserService(stores.users, hasher, SystemClock()).add(
+                name, password, email=f"{name}@example.com", roles=roles
+            )
+        finally:
+            await hasher.close()
+            await stores.database.close()
 
     def close(self) -> None:
         for process in self._processes:
