@@ -36,7 +36,7 @@ def throttle_policy(settings: Settings) -> ThrottlePolicy:
         pair=_limit(throttle.pair),
         network=_limit(throttle.network),
         account=_limit(throttle.account),
-        count_under_attack=throttle.pair_under_attack.attempts,
+        count_under_attack=throttle.pair_under_attack,
         forged_refresh=_limit(throttle.forged_refresh),
         longest_wait=throttle.longest_wait,
     )

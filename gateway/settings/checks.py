@@ -166,7 +166,7 @@ def _identity(settings: Settings, report: Report) -> None:
 
 
 def _throttle(settings: Settings, report: Report) -> None:
-    for key in ("pair", "pair_under_attack", "network", "account", "forged_refresh"):
+    for key in ("pair", "network", "account", "forged_refresh"):
         if not 1 <= getattr(settings.throttle, key).per <= 86400:
             report.error(("throttle", key, "per"), "must be between 1s and 24h")
     if not 1 <= settings.throttle.longest_wait <= 86400:

@@ -235,8 +235,8 @@ class ThrottleSettings(Section):
 
     enabled: Flag = Field(default=True, description="false: failures are not limited.")
     pair: Rate = Field(default=_rate(10, "15m"), description="Failed log-ins on one account from one network.")
-    pair_under_attack: Rate = Field(
-        default=_rate(3, "15m"), description="The same while `account` is exceeded: nobody else is locked out."
+    pair_under_attack: Annotated[Count, Field(ge=1, le=100_000)] = Field(
+        default=3, description="Attempts of `pair` while `account` is exceeded: nobody else is locked out."
     )
     network: Rate = Field(default=_rate(100, "15m"), description="Failed log-ins from one network, whatever account.")
     account: Rate = Field(default=_rate(100, "15m"), description="Failed log-ins on one account from all networks.")
