@@ -104,13 +104,14 @@ def is_retry(step: Presentation) -> bool:
 
 
 def may_be_restart(step: Presentation) -> bool:
-    """Whether a crash can explain an older ancestor: all that followed it came before a jar is on disk."""
+    """Whether a crash can explain an older ancestor: all that followed came before a jar is on disk, then silence."""
     session, age, policy = step.session, step.age, step.policy
     if age is None or not policy.in_flight_window < age <= policy.late_window or not step.same_device or step.suspected:
         return False
-    followed = session.rotated_at - (step.now - age)
+    silence = step.now - session.rotated_at
     unconfirmed = session.confirmed_generation < session.generation
-    return unconfirmed and 2 <= step.distance <= RESTART_DISTANCE and followed <= policy.receipt_after
+    tabs = 2 <= step.distance <= RESTART_DISTANCE
+    return tabs and unconfirmed and silence > policy.in_flight_window and age - silence <= policy.receipt_after
 
 
 def challenge_reason(step: Presentation) -> Reason | None:

@@ -57,6 +57,12 @@ def suspicious(marks: tuple[RetryMark, ...], generation: int) -> bool:
     return len(recent(marks, generation)) >= LIMIT
 
 
+def wary(marks: tuple[RetryMark, ...], generation: int) -> bool:
+    """Whether receipts for `generation` count at once: two in a row are rare enough to do without a crash's grace."""
+    last = generation if has_mark(marks, generation) else generation - 1
+    return suspicious(marks, generation) or (has_mark(marks, last) and has_mark(marks, last - 1))
+
+
 def proof_due(marks: tuple[RetryMark, ...], generation: int) -> bool:
     """Whether retries in that many generations came late and from elsewhere."""
     return len({mark.generation for mark in recent(marks, generation) if mark.differs}) >= LIMIT

@@ -67,8 +67,7 @@ def _rotated(step: Presentation) -> Decision:
     """The current generation came back: one further. Ahead of the store, the store lost time and catches up."""
     presented, now = step.attempt.presented, step.now
     marks = retries.recent(step.session.retries, presented + 1)
-    suspected = retries.suspicious(marks, presented + 1)
-    grant = _grant(step, presented + 1, 1, suspected=suspected)
+    grant = _grant(step, presented + 1, 1, marks)
     ahead = step.distance < 0
     delivered = step.session.delivery
     # Handed out more than once: whoever did not present it keeps no access token that no longer confirms anything.
@@ -127,7 +126,7 @@ def _retry(step: Presentation) -> Decision:
     session, now, presented = step.session, step.now, step.attempt.presented
     marks = retries.with_retry(session, step.attempt, step.age or 0.0)
     delivery = session.delivery + 1
-    grant = _grant(step, session.generation, delivery, suspected=retries.suspicious(marks, session.generation))
+    grant = _grant(step, session.generation, delivery, marks)
     skipped = range(presented + 1, session.generation)
     return Decision(
         Outcome.RETRY,
@@ -168,10 +167,10 @@ def _alarms(step: Presentation, marks: tuple[RetryMark, ...]) -> tuple[str, ...]
     return alarms + (("retries_from_elsewhere",) if retries.proof_due(marks, generation) else ())
 
 
-def _grant(step: Presentation, generation: int, delivery: int, *, suspected: bool) -> AccessGrant:
-    """An access token that confirms its generation: after R, when a jar is on disk, or at once under suspicion."""
+def _grant(step: Presentation, generation: int, delivery: int, marks: tuple[RetryMark, ...]) -> AccessGrant:
+    """An access token that confirms its generation: after R, when a jar is on disk, or at once after odd retries."""
     expires_at = min(step.now + step.policy.access_ttl, step.session.absolute_expires_at)
-    receipt_at = step.now if suspected else step.now + step.policy.receipt_after
+    receipt_at = step.now + (0.0 if retries.wary(marks, generation) else step.policy.receipt_after)
     return AccessGrant(generation, delivery, expires_at, receipt_at=receipt_at)
 
 

@@ -275,8 +275,10 @@ def test_ten_rotations_may_be_lost_and_no_more() -> None:
     [
         (R, 100.0, Outcome.RETRY),
         (R + 0.001, 100.0, Outcome.SUPERSEDED),
-        (1.0, W, Outcome.SUPERSEDED),
-        (1.0, W + 0.001, Outcome.RETRY),
+        (0.0, W, Outcome.SUPERSEDED),
+        (0.0, W + 0.001, Outcome.RETRY),
+        (9.0, 9.0 + W, Outcome.SUPERSEDED),
+        (9.0, 9.0 + W + 0.001, Outcome.RETRY),
         (1.0, S, Outcome.RETRY),
         (1.0, S + 0.001, Outcome.THEFT),
     ],

@@ -151,6 +151,18 @@ def test_under_suspicion_receipts_count_at_once() -> None:
     assert stolen.revoke is RevokeScope.SESSION
 
 
+def test_after_retries_two_in_a_row_receipts_count_at_once() -> None:
+    model = started()
+    model.present(1)
+    model.now += 600
+    assert model.present(1).grant.receipt_at == model.now + R  # type: ignore[union-attr]
+    assert model.present(2).grant.receipt_at == model.now + R  # type: ignore[union-attr]
+    model.now += 600
+    assert model.present(2).grant.receipt_at == model.now  # type: ignore[union-attr]
+    assert model.present(3).grant.receipt_at == model.now  # type: ignore[union-attr]
+    assert model.present(4).grant.receipt_at == model.now + R  # type: ignore[union-attr]
+
+
 def test_under_suspicion_there_are_no_race_tokens() -> None:
     model = started()
     retried(model, 3)
