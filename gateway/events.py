@@ -36,7 +36,6 @@ class Name(StrEnum):
     UPSTREAM_UP = "upstream.up"
     GATEWAY_STARTED = "gateway.started"
     GATEWAY_STOPPED = "gateway.stopped"
-    GATEWAY_WARNING = "gateway.warning"
     STORE_FAILED = "store.failed"
     REQUEST_FAILED = "request.failed"
     EVENTS_DROPPED = "events.dropped"

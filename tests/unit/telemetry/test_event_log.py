@@ -71,7 +71,7 @@ def test_the_level_decides_what_is_written() -> None:
 )
 def test_any_value_is_one_line(value: object) -> None:
     written: list[bytes] = []
-    EventLog(FrozenClock(), write=written.append).emit(Event(Name.GATEWAY_WARNING, fields={"message": value}))
+    EventLog(FrozenClock(), write=written.append).emit(Event(Name.STORE_FAILED, fields={"message": value}))
     assert written[0].count(b"\n") == 1
     assert "message" in json.loads(written[0])
 

@@ -128,7 +128,7 @@ async def test_a_stdout_that_nobody_reads_does_not_stop_the_loop() -> None:
     for number in range(400):
         for _ in range(128):
             telemetry.access.request("GET", "/" + "x" * 200, 200, "api", "http://h", 0.001, 0, 0, "r1")
-        telemetry.events.emit(Event(Name.GATEWAY_WARNING, fields={"message": str(number)}))
+        telemetry.events.emit(Event(Name.STORE_FAILED, fields={"message": str(number)}))
         await asyncio.sleep(0)
         now = time.monotonic()
         slowest, before = max(slowest, now - before), now
@@ -148,7 +148,7 @@ def test_a_process_whose_stdout_is_stuck_still_ends() -> None:
         "from gateway.telemetry.logging import configure\n"
         "async def main():\n"
         "    telemetry = configure(SystemClock())\n"
-        "    for _ in range(100): telemetry.events.emit(Event(Name.GATEWAY_WARNING, fields={'message': 'x' * 9000}))\n"
+        "    for _ in range(100): telemetry.events.emit(Event(Name.STORE_FAILED, fields={'message': 'x' * 9000}))\n"
         "    telemetry.writer.close(0.05)\n"
         "asyncio.run(main())\nprint('ended', file=sys.stderr)\n"
     )
