@@ -1,0 +1,220 @@
+"""`gateway doctor`: is this deployment able to serve? One line per check; nothing is made or changed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gateway.cli import EXIT_FAILURE, output
+from gateway.cli.context import Deployment, config_option, find_config, open_deployment, run_async
+from gateway.clock import Clock, SystemClock
+from gateway.deployment import master_key_path
+from gateway.errors import CannotStart, GatewayError
+from gateway.settings.loader import ConfigError, Loaded, load
+from gateway.stores.factory import sqlite_path
+from gateway.tokens.key_service import KeyState
+
+if TYPE_CHECKING:
+    from gateway.settings.model import Settings
+
+_PROOF: Final = b"doctor"
+_LEAST_SKEW: Final = 0.5
+"""Seconds two clocks may differ whatever the window is: reading them takes time as well."""
+
+
+class Status(StrEnum):
+    """How a check went. SKIPPED: it rests on one that failed."""
+
+    OK = "ok"
+    WARNING = "warn"
+    FAILED = "FAIL"
+    SKIPPED = "skip"
+
+
+_COLORS: Final = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red", Status.SKIPPED: "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    check: str
+    status: Status
+    detail: str
+
+
+@click.command()
+@config_option
+@output.json_option
+@click.pass_context
+def doctor(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """Check configuration, database, keys, clock and upstreams of a deployment; exit code 1 when one fails."""
+    path = find_config(config_path)
+    try:
+        loaded = load(path, os.environ)
+    except ConfigError as error:
+        findings = [_failed("config", str(problem)) for problem in error.problems]
+    except CannotStart as error:
+        findings = [_failed("config", _reason(error))]
+    else:
+        findings = [*_config(loaded, path), *run_async(_examine(loaded.settings, SystemClock()))]
+    healthy = not any(finding.status is Status.FAILED for finding in findings)
+    _print(findings, healthy, as_json=as_json)
+    ctx.exit(0 if healthy else EXIT_FAILURE)
+
+
+def _print(findings: list[Finding], healthy: bool, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"ok": healthy, "checks": [asdict(finding) for finding in findings]}, indent=True)
+        return
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        status = finding.status.ljust(4)
+        if output.on_terminal():
+            status = click.style(status, fg=_COLORS[finding.status])
+        click.echo(f"{status}  {finding.check.ljust(width)}  {output.cell(finding.detail)}")
+
+
+def _config(loaded: Loaded, path: Path | None) -> list[Finding]:
+    routes = len(loaded.settings.routes)
+    found = f"{path or 'the defaults'}, {routes} route{'' if routes == 1 else 's'}"
+    warnings = [Finding("config", Status.WARNING, str(warning)) for warning in loaded.warnings]
+    return [Finding("config", Status.OK, found), *warnings]
+
+
+async def _examine(settings: Settings, clock: Clock) -> list[Finding]:
+    findings = [finding async for finding in _stored(settings, clock)]
+    return [*findings, *await _upstreams(settings)]
+
+
+async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
+    """The database and what lies in it. Without it there is nothing else to look at."""
+    async with AsyncExitStack() as stack:
+        try:
+            name = _existing_database(settings)
+            deployment = await stack.enter_async_context(open_deployment(settings, clock))
+            await deployment.stores.database.ping()
+        except GatewayError as error:
+            yield _failed("database", _reason(error))
+            for check in ("master key", "signing key", "clock"):
+                yield Finding(check, Status.SKIPPED, "needs the database")
+            return
+        yield Finding("database", Status.OK, f"{name}: readable, writable, its schema is this version's")
+        master = await _master_key(deployment)
+        yield master
+        if master.status is Status.OK:
+            yield await _signing_key(deployment)
+        else:
+            yield Finding("signing key", Status.SKIPPED, "needs the master key")
+        yield await _clock(deployment)
+
+
+def _existing_database(settings: Settings) -> str:
+    """What to call the database; opening it would make one where there is none."""
+    if settings.storage.database == "memory:":
+        return "memory"
+    path = sqlite_path(settings.storage.database)
+    if not path.exists():
+        raise CannotStart(f"the database {path.absolute()} does not exist: `gateway serve` makes it when it starts")
+    return str(path)
+
+
+async def _master_key(deployment: Deployment) -> Finding:
+    path = master_key_path(deployment.settings)
+    if path is not None and not path.exists():
+        return _failed("master key", f"the file {path} does not exist")
+    try:
+        master = await deployment.master()
+    except GatewayError as error:
+        return _failed("master key", _reason(error))
+    if master.warnings:
+        return Finding("master key", Status.WARNING, "; ".join(master.warnings))
+    return Finding("master key", Status.OK, f"{path or 'in memory'} belongs to this database")
+
+
+async def _signing_key(deployment: Deployment) -> Finding:
+    """Whether a key signs now, proven by a signature that verifies."""
+    try:
+        service = await deployment.keys()
+        reports = await service.report()
+        now = deployment.clock.now()
+        pair = service.ring.due(now)
+        if pair is None:
+            return _failed("signing key", "there is none that can be used: `gateway serve` makes one when it starts")
+        if not pair.verify(_PROOF, pair.sign(_PROOF)):
+            return _failed("signing key", f"what {pair.kid} signs does not verify")
+    except GatewayError as error:
+        return _failed("signing key", _reason(error))
+    unreadable = sum(report.state is KeyState.UNREADABLE for report in reports)
+    if unreadable:
+        return Finding("signing key", Status.WARNING, f"{pair.kid} signs; {unreadable} other cannot be opened")
+    return Finding("signing key", Status.OK, f"{pair.algorithm} key {pair.kid} signs")
+
+
+async def _clock(deployment: Deployment) -> Finding:
+    """The store's clock against this machine's; rotation windows are reckoned in the former."""
+    clock = deployment.clock
+    try:
+        before = clock.now()
+        there = await deployment.stores.sessions.now()
+        after = clock.now()
+    except GatewayError as error:
+        return _failed("clock", _reason(error))
+    apart = max(before - there, there - after, 0.0)
+    allowed = max(deployment.settings.sessions.in_flight_window / 8, _LEAST_SKEW)
+    detail = f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
+    return Finding("clock", Status.OK if apart <= allowed else Status.FAILED, detail)
+
+
+async def _upstreams(settings: Settings) -> list[Finding]:
+    """Each backend once, all of them at the same time."""
+    routes: dict[str, list[str]] = {}
+    patience: dict[str, float] = {}
+    for route in settings.routes:
+        for upstream in route.upstream:
+            routes.setdefault(upstream.url, []).append(route.name)
+            patience[upstream.url] = max(patience.get(upstream.url, 0.0), route.timeouts.connect)
+    if not routes:
+        return [Finding("upstream", Status.WARNING, "no route names one: every request is answered 404")]
+    problems = await asyncio.gather(*(_connect(url, patience[url]) for url in routes))
+    return [
+        Finding(
+            "upstream", Status.FAILED if problem else Status.OK, f"{url} ({', '.join(names)}): {problem or 'accepts'}"
+        )
+        for (url, names), problem in zip(routes.items(), problems, strict=True)
+    ]
+
+
+async def _connect(url: str, seconds: float) -> str | None:
+    """What keeps a TCP connection from being made, None when nothing does."""
+    from gateway.proxy.upstream import parse_url
+
+    address = parse_url(url)
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except TimeoutError:
+        return f"no connection within {seconds:g} s"
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return None
+
+
+def _failed(check: str, detail: str) -> Finding:
+    return Finding(check, Status.FAILED, detail)
+
+
+def _reason(error: GatewayError) -> str:
+    return error.detail or error.debug or error.title

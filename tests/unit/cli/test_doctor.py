@@ -1,0 +1,166 @@
+"""`gateway doctor` on good and broken deployments."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from support.process import free_port
+
+from gateway.cli import cli
+from gateway.cli.context import open_deployment
+from gateway.clock import SystemClock
+from gateway.settings.loader import load
+from gateway.stores.sqlite.sessions import SqliteSessions
+
+
+@pytest.fixture
+def backend() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: int) -> Path:
+    """A deployment that has been served once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    configure(backend)
+    asyncio.run(serve_once())
+    return tmp_path
+
+
+def configure(*ports: int, more: str = "") -> None:
+    routes = "".join(
+        f"  - {{name: route{number}, match: {{path: /{number}/}}, upstream: 'http://127.0.0.1:{port}'}}\n"
+        for number, port in enumerate(ports)
+    )
+    Path("gateway.yaml").write_text(f"routes:\n{routes}{more}", encoding="utf-8")
+
+
+async def serve_once() -> None:
+    """What the first start leaves behind."""
+    async with open_deployment(load(Path("gateway.yaml"), {}).settings, SystemClock()) as deployment:
+        await (await deployment.keys()).load()
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["doctor", *arguments])
+
+
+def checks(result: Result) -> dict[str, tuple[str, str]]:
+    """Check: (status, detail); the last of several."""
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert found["ok"] is (result.exit_code == 0)
+    return {entry["check"]: (entry["status"], entry["detail"]) for entry in found["checks"]}
+
+
+def test_a_good_deployment(folder: Path, backend: int) -> None:
+    result = run()
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    names = ("config", "database", "master key", "signing key", "clock", "upstream")
+    assert [line[:19] for line in lines] == [f"ok    {name:11}  " for name in names]
+    assert f"http://127.0.0.1:{backend} (route0): accepts" in lines[-1]
+    assert "\x1b" not in result.stdout
+    assert tuple(checks(run("--json"))) == names
+
+
+def test_colours_on_a_terminal_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.output.on_terminal", lambda: True)
+    result = CliRunner().invoke(cli, ["doctor"], color=True)
+    assert result.stdout.startswith("\x1b[32mok  \x1b[0m  config")
+
+
+def test_a_bad_configuration_and_a_missing_one(folder: Path) -> None:
+    configure(1, more="server: {listen: nowhere, lissen: x}\n")
+    result = run("--json")
+    assert result.exit_code == 1
+    assert [entry["status"] for entry in json.loads(result.stdout)["checks"]] == ["FAIL", "FAIL"]
+    assert "gateway.yaml:3" in result.stdout
+    status, detail = checks(run("--json", "--config", "missing.yaml"))["config"]
+    assert (status, "missing.yaml" in detail) == ("FAIL", True)
+
+
+def test_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    configure(backend)
+    result = run("--json")
+    assert result.exit_code == 1
+    found = checks(result)
+    assert (found["database"][0], found["clock"][0], found["upstream"][0]) == ("FAIL", "skip", "ok")
+    assert "gateway serve" in found["database"][1]
+    assert [path.name for path in tmp_path.iterdir()] == ["gateway.yaml"]
+
+
+def test_a_database_that_is_none(folder: Path) -> None:
+    (folder / "gateway.db").write_bytes(b"garbage " * 1000)
+    found = checks(run("--json"))
+    assert found["database"] == ("FAIL", "the database gateway.db is not a SQLite database")
+
+
+def test_a_missing_and_a_wrong_master_key(folder: Path) -> None:
+    key = folder / "gateway.key"
+    key.unlink()
+    found = checks(run("--json"))
+    assert (found["master key"][0], found["signing key"][0], found["clock"][0]) == ("FAIL", "skip", "ok")
+    assert not key.exists()
+    secret = base64.b64encode(b"k" * 32).decode()
+    key.write_text(f"1:{secret}\n")
+    key.chmod(0o600)
+    result = run("--json")
+    assert checks(result)["master key"][0] == "FAIL"
+    assert secret not in result.output
+
+
+def test_a_master_key_that_others_can_read_is_a_warning(folder: Path) -> None:
+    (folder / "gateway.key").chmod(0o644)
+    result = run("--json")
+    assert (result.exit_code, checks(result)["master key"][0]) == (0, "warn")
+
+
+def test_no_signing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    configure(backend)
+
+    async def open_only() -> None:
+        async with open_deployment(load(Path("gateway.yaml"), {}).settings, SystemClock()) as deployment:
+            await deployment.master()
+
+    asyncio.run(open_only())
+    assert checks(run("--json", "--config", "gateway.yaml"))["signing key"][0] == "FAIL"
+
+
+@pytest.mark.parametrize(("skew", "status"), [(2.0, "ok"), (3.0, "FAIL"), (-3.0, "FAIL")])
+def test_clocks_apart(folder: Path, monkeypatch: pytest.MonkeyPatch, skew: float, status: str) -> None:
+    async def now(_: SqliteSessions) -> float:
+        return SystemClock().now() + skew
+
+    monkeypatch.setattr(SqliteSessions, "now", now)
+    found = checks(run("--json"))["clock"]
+    assert (found[0], found[1]) == (status, f"{abs(skew):.1f} s from the database's, 2.5 s are allowed")
+
+
+def test_every_backend_is_tried_once(folder: Path, backend: int) -> None:
+    nobody = free_port()
+    configure(backend, nobody, backend)
+    result = run()
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if "upstream" in line] == [
+        f"ok    upstream     http://127.0.0.1:{backend} (route0, route2): accepts",
+        f"FAIL  upstream     http://127.0.0.1:{nobody} (route1): Connection refused",
+    ]
+
+
+def test_a_deployment_without_routes(folder: Path) -> None:
+    Path("gateway.yaml").write_text("routes: []\n")
+    result = run("--json")
+    assert (result.exit_code, checks(result)["upstream"][0]) == (0, "warn")
