@@ -148,7 +148,8 @@ class ReceiptConfirmed:
         if decision.session is not None:
             self._session = decision.session
         if decision.retire is not None:
-            self._retired[decision.retire[0]] = decision.retire[1]
+            generation, at = decision.retire
+            self._retired.update(dict.fromkeys((*decision.lost, generation), at))
         session = self._session
         assert session is not None
         for generation, delivery in decision.denials:

@@ -75,17 +75,18 @@ class AccessGrant:
 class Decision:
     """The rule's answer; a store applies it as it stands.
 
-    `session`: the row to write (None: leave it). `retire`: (generation, at) to remember. `denials`: append a
-    DELIVERY feed entry for each (generation, delivery). `revoke`: end this session or all of the user's.
-    `grant`: the access token to issue; `successor`: the generation of the refresh token to hand out (None: none).
-    `suspicious`: reasons for a `session.suspicious` event. `age` is seconds since the presented generation was retired,
-    `distance` how many generations it lies back.
+    `session`: the row to write (None: leave it). `retire`: (generation, at) to remember, and at the same time each of
+    `lost`, generations whose end the store never saw. `denials`: append a DELIVERY feed entry for each (generation,
+    delivery). `revoke`: end this session or all of the user's. `grant`: the access token to issue; `successor`: the
+    generation of the refresh token to hand out (None: none). `suspicious`: reasons for a `session.suspicious` event.
+    `age` is seconds since the presented generation was retired, `distance` how many generations it lies back.
     """
 
     outcome: Outcome
     reason: Reason | None = None
     session: Session | None = None
     retire: tuple[int, float] | None = None
+    lost: tuple[int, ...] = ()
     denials: tuple[tuple[int, int], ...] = ()
     revoke: RevokeScope | None = None
     grant: AccessGrant | None = None

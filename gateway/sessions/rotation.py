@@ -23,6 +23,7 @@ from gateway.sessions.presentation import (
 )
 from gateway.sessions.session import Channel, RetryMark, Session
 
+LOST = 64  # how many rotations a store that went back may have lost and still be told of
 DELIVERIES = 65535  # the most deliveries of one generation: denies them all
 
 
@@ -69,6 +70,8 @@ def _rotated(step: Presentation) -> Decision:
     marks = retries.recent(step.session.retries, presented + 1)
     grant = _grant(step, presented + 1, 1, marks)
     ahead = step.distance < 0
+    # What was spent while the store forgot is late for a while, as if it were spent now; only then is it theft.
+    lost = tuple(range(max(step.session.generation, presented - LOST), presented))
     delivered = step.session.delivery
     # Handed out more than once: whoever did not present it keeps no access token that no longer confirms anything.
     shared = delivered > 1 and not ahead
@@ -86,6 +89,7 @@ def _rotated(step: Presentation) -> Decision:
             retries=marks,
         ),
         retire=(presented, now),
+        lost=lost,
         denials=((presented, delivered + 1),) if shared else (),
         grant=grant,
         successor=presented + 1,

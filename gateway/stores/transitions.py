@@ -140,7 +140,9 @@ def rotation_effects(
     if decision.retire is not None:
         generation, at = decision.retire
         keep_for = max(policy.late_window, policy.in_flight_window)
-        after = remember(history, generation, at, keep_for=keep_for, now=now)
+        after = history
+        for spent in (*decision.lost, generation):
+            after = remember(after, spent, at, keep_for=keep_for, now=now)
     current = decision.session or before
     denied = tuple(_delivery_denial(before, denial, now) for denial in decision.denials)
     then = NOTHING

@@ -112,7 +112,7 @@ class RotationModel:
             self.sessions[sid] = decision.session
         if decision.retire is not None:
             generation, at = decision.retire
-            self.retired[sid, generation] = at
+            self.retired.update({(sid, spent): at for spent in (*decision.lost, generation)})
         self.denied.update((sid, *denial) for denial in decision.denials)
         if decision.revoke is RevokeScope.SESSION:
             self.end(sid, RevokeReason.REUSE)

@@ -462,6 +462,20 @@ def test_ahead_of_the_store_goes_on_as_rotated_with_an_alarm(model: RotationMode
     assert model.present(8).outcome is Outcome.ROTATED
 
 
+def test_what_was_spent_while_the_store_forgot_is_late_before_it_is_theft(model: RotationModel) -> None:
+    assert model.present(4).lost == (1, 2, 3)
+    model.now += S
+    for generation in (1, 2, 3):
+        assert model.present(generation).outcome is Outcome.SUPERSEDED
+    model.now += 0.001
+    assert model.present(3).outcome is Outcome.THEFT
+
+
+def test_only_the_latest_lost_generations_are_remembered(model: RotationModel) -> None:
+    assert model.present(1000).lost == tuple(range(936, 1000))
+    assert model.present(935).outcome is Outcome.THEFT
+
+
 def test_ahead_from_another_device_is_challenged_and_changes_nothing(model: RotationModel) -> None:
     before = model.session
     assert model.present(7, facts=PHONE).outcome is Outcome.CHALLENGED
