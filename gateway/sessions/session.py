@@ -34,10 +34,11 @@ class RevokeReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryMark:
-    """One delivery of a successor after the first: who retries, and does that differ from who rotated.
+    """One thing that a thief who rotates first cannot avoid, and an unlucky client shows now and then.
 
-    `generation` is the successor that was delivered again; `differs` is true when the network of the retry is not the
-    one of the rotation.
+    `generation`: the one that was delivered again, by a retry or to the loser of a race in the body, or the older one
+    that came back although newer ones seem to have arrived. `differs`: a retry that came late and from another network
+    than the rotation.
     """
 
     generation: int
