@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpResponseParser
-from aiohttp.http_writer import StreamWriter
+from aiohttp.http_writer import HttpVersion10, HttpVersion11, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
@@ -48,6 +48,9 @@ class Message(Protocol):
 
 Body = StreamReader
 NO_BODY: Final = EMPTY_PAYLOAD
+# The parser hands out these two objects for these two versions, so that `is` tells.
+HTTP_10: Final = HttpVersion10
+HTTP_11: Final = HttpVersion11
 
 
 class _NoFlowControl:
@@ -94,7 +97,7 @@ def response_parser(loop: asyncio.AbstractEventLoop, *, with_body: bool = True) 
 
 def take(body: Body) -> bytes:
     """All that has arrived of a body, without waiting."""
-    return body.read_nowait(-1)
+    return body.read_nowait(-1) if body._buffer else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +247,7 @@ class ClientConnection(RequestHandler):
         except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
             self._garbled(error, data)
             return
-        if self._chunked or self._open_body is not None:
+        if self._open_body is not None:
             messages = self._body_progress(messages, data)
         if not messages:
             if data and self._open_body is None:
@@ -256,6 +259,10 @@ class ClientConnection(RequestHandler):
         if upgraded or messages[-1][0].upgrade:
             # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
             self._deaf = self._open_body is None
+        if not self._busy and not self._paused and not self._messages and len(messages) == 1 and not self._pumping:
+            self._parser.message_consumed()
+            self._start(*messages[0])
+            return
         self._messages.extend(messages)
         if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
             self._pause_reading_for_buffer()
@@ -379,18 +386,22 @@ class ClientConnection(RequestHandler):
         try:
             while self._messages and not self._busy and not self._paused and not self._force_close:
                 message, payload = cast("Any", self._messages.popleft())
-                if self._parser is not None:
+                if self._parser is not None:  # before it goes on parsing: it stops at as many as wait here
                     self._parser.message_consumed()
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
-                self._busy = True
-                self._timer.when = NEVER
                 if type(message) is _Garbled:
+                    self._busy = True
                     self._dispatcher.refuse(self, message.error)
                 else:
-                    self._dispatcher.dispatch(self, message, payload)
+                    self._start(message, payload)
         finally:
             self._pumping = False
+
+    def _start(self, message: Message, payload: Body) -> None:
+        self._busy = True
+        self._timer.when = NEVER
+        self._dispatcher.dispatch(self, message, payload)
 
     def _with_bodies(self, messages: list[tuple[Message, Body]], data: bytes) -> list[tuple[Message, Body]]:
         """Remember the body that is still to come, and stop behind a chunked one that did not end plainly."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway import tasks
 from gateway.errors import GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
-from gateway.proxy.aiohttp_private import NO_BODY, Body, ClientConnection, Message, take
+from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
 
@@ -181,25 +181,25 @@ class Exchange:
         client = self.client
         self.status = status
         self._responded = True
-        modern = message.version == (1, 1)
-        data = head.head
+        modern = message.version is HTTP_11
         keep_alive = client.keeps_alive and not message.should_close and not message.upgrade and self.payload.is_eof()
         chunk_out = False
-        if bodyless:
-            if head.length is not None and status != 204:
-                data += b"Content-Length: %d\r\n" % head.length
-        elif head.length is not None:
-            data += b"Content-Length: %d\r\n" % head.length
+        framing = b""
+        if head.length is not None:
+            if status != 204:
+                framing = b"Content-Length: %d\r\n" % head.length
+        elif bodyless:
+            pass
         elif modern:
             chunk_out = True
-            data += b"Transfer-Encoding: chunked\r\n"
+            framing = b"Transfer-Encoding: chunked\r\n"
         else:
             keep_alive = False
         if not keep_alive:
-            data += b"Connection: close\r\n"
+            framing += b"Connection: close\r\n"
         elif not modern:
-            data += b"Connection: keep-alive\r\n"
-        data = b"%bX-Request-Id: %b\r\n\r\n" % (data, self.request_id.encode("ascii"))
+            framing += b"Connection: keep-alive\r\n"
+        data = b"%b%bX-Request-Id: %b\r\n\r\n" % (head.head, framing, self.request_id.encode("ascii"))
         self._keep_alive = keep_alive
         self._chunk_out = chunk_out
         if body:

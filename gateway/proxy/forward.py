@@ -18,7 +18,7 @@ from gateway.errors import (
 )
 from gateway.events import Event, EventSink, Level, Name
 from gateway.proxy import target as targets
-from gateway.proxy.aiohttp_private import Body, ClientConnection, ClientLimits, Message, rewritten
+from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, ClientLimits, Message, rewritten
 from gateway.proxy.authenticate import ProxyAuthenticator
 from gateway.proxy.authorize import authorize
 from gateway.proxy.exchange import Exchange, problem_bytes
@@ -39,8 +39,6 @@ from gateway.web.request_id import RequestIds
 _REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 256
 _REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
-_HTTP_11: Final = (1, 1)
-_HTTP_10: Final = (1, 0)
 
 
 class AccessLog(Protocol):
@@ -194,7 +192,7 @@ class Proxy:
 
     def _admit(self, exchange: Exchange, client: ClientConnection, message: Message, payload: Body) -> None:
         version = message.version
-        if version != _HTTP_11 and version != _HTTP_10:
+        if version is not HTTP_11 and version is not HTTP_10:
             raise HttpVersionNotSupported
         trusted = client.trusted
         head = self._rules.scan(message.raw_headers, trusted=trusted)
@@ -221,7 +219,7 @@ class Proxy:
             check_upgrade(head, message, payload)
         identity = self._identify(exchange, head, route, query)
         exchange.chunked = message.chunked
-        if message.chunked and version == _HTTP_10:
+        if message.chunked and version is HTTP_10:
             raise InvalidRequest("A transfer coding needs HTTP/1.1.")
         if head.content_length is not None and head.content_length > route.body_limit:
             raise PayloadTooLarge
@@ -229,7 +227,7 @@ class Proxy:
         target = resolved.sent.get(endpoint) or _sent(resolved, endpoint, route)
         if query:
             target += query.encode("utf-8", "surrogateescape")
-        exchange.expects_continue = head.expect is not None and version == _HTTP_11
+        exchange.expects_continue = head.expect is not None and version is HTTP_11
         exchange.forward(
             endpoint,
             route,

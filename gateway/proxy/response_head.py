@@ -9,8 +9,8 @@ from gateway.proxy.header_actions import (
     CONNECTION,
     CONTENT_LENGTH,
     CONTROLS,
+    DROP,
     NOT_NAMEABLE,
-    REFUSE,
     RESPONSE_NAMES,
     SET_COOKIE,
     TRANSFER_ENCODING,
@@ -48,24 +48,45 @@ class ResponseRules:
         actions = self._actions
         lines = [self._status_lines.get((status, reason)) or self._status_line(status, reason)]
         add = lines.append
-        framing: list[tuple[int, bytes]] | None = None
+        length: int | None = None
+        rest: list[tuple[int, bytes]] | None = None
         for name, value in headers:
             action = actions[name]
             if action.__class__ is bytes:
                 add(action + value)
-            elif action in (CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION):
-                if framing is None:
-                    framing = []
-                framing.append((action, value))
+            elif action == CONTENT_LENGTH:
+                if length is not None or not value.isdigit():
+                    raise BadGateway(debug="the upstream's Content-Length is not one number")
+                length = int(value)
+            elif action == DROP or (action == CONNECTION and value == b"keep-alive"):
+                continue
+            else:
+                rest = rest or []
+                rest.append((action, value))  # type: ignore[arg-type]
+        chunked = False
+        if rest is not None:
+            chunked, lines = self._uncommon(rest, lines)
+            if chunked and length is not None:
+                raise BadGateway(debug="the upstream sent Content-Length and Transfer-Encoding")
+        return ResponseHead(_joined(lines), length, chunked=chunked)
+
+    def _uncommon(self, fields: list[tuple[int, bytes]], lines: list[bytes]) -> tuple[bool, list[bytes]]:
+        """Whether the body is chunked, and the lines with what is to be added and dropped."""
+        chunked = False
+        named: list[bytes] = []
+        for action, value in fields:
+            if action == TRANSFER_ENCODING:
+                if chunked or value.strip().lower() != b"chunked":
+                    raise BadGateway(debug="the upstream's transfer coding is not chunked")
+                chunked = True
             elif action == SET_COOKIE:
                 if value.partition(b"=")[0].strip() not in self._cookies:
-                    add(b"Set-Cookie: " + value)
-            elif action == REFUSE:
+                    lines.append(b"Set-Cookie: " + value)
+            elif action == CONNECTION:
+                named += [part.strip(b" \t") for part in value.lower().split(b",")]
+            else:
                 raise BadGateway(debug="a header name of the upstream is not a token")
-        length, chunked, named = _framing(framing) if framing else (None, False, ())
-        if named:
-            lines = _without_named(lines, named)
-        return ResponseHead(_joined(lines), length, chunked=chunked)
+        return chunked, _without_named(lines, named) if named else lines
 
     def _status_line(self, status: int, reason: str) -> bytes:
         line = f"HTTP/1.1 {status} {reason}".encode("utf-8", "surrogateescape")
@@ -73,27 +94,6 @@ class ResponseRules:
             self._status_lines.clear()
         self._status_lines[status, reason] = line
         return line
-
-
-def _framing(fields: list[tuple[int, bytes]]) -> tuple[int | None, bool, list[bytes]]:
-    """Content-Length, whether chunked, and what Connection names. Raises `BadGateway` for what is not exactly one."""
-    length: int | None = None
-    chunked = False
-    named: list[bytes] = []
-    for action, value in fields:
-        if action == CONTENT_LENGTH:
-            if length is not None or not value.isdigit():
-                raise BadGateway(debug="the upstream's Content-Length is not one number")
-            length = int(value)
-        elif action == TRANSFER_ENCODING:
-            if chunked or value.strip().lower() != b"chunked":
-                raise BadGateway(debug="the upstream's transfer coding is not chunked")
-            chunked = True
-        else:
-            named += [part.strip(b" \t") for part in value.lower().split(b",")]
-    if chunked and length is not None:
-        raise BadGateway(debug="the upstream sent Content-Length and Transfer-Encoding")
-    return length, chunked, named
 
 
 def _without_named(lines: list[bytes], named: list[bytes]) -> list[bytes]:

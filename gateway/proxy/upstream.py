@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from gateway.errors import BadGateway, GatewayError
-from gateway.proxy.aiohttp_private import NO_BODY, Body, Message, response_parser, take
+from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, NO_BODY, Body, Message, response_parser, take
 from gateway.proxy.response_head import MAX_HEAD, ResponseHead, ResponseRules
 from gateway.proxy.timer import NEVER, LazyTimer
 
@@ -249,10 +249,10 @@ class UpstreamConnection(asyncio.Protocol):
         return None
 
     def _judge(self, message: Message) -> ResponseHead:
-        if message.version not in ((1, 1), (1, 0)):
+        if message.version is not HTTP_11 and message.version is not HTTP_10:
             raise BadGateway(debug="the upstream speaks another version of HTTP")
         head = self._endpoint.rules.render(message.code, message.reason, message.raw_headers)
-        if head.chunked and message.version == (1, 0):
+        if head.chunked and message.version is HTTP_10:
             raise BadGateway(debug="the upstream sent chunks over HTTP/1.0")
         if message.code == 204 and (head.chunked or head.length):
             raise BadGateway(debug="the upstream declared a body for status 204")
