@@ -210,6 +210,7 @@ class Exchange:
             self._finish(keep_alive=keep_alive)
             return
         client.write(data)
+        self._head = self.body = b""  # a stream may last for hours
         if self.claims is not None and _EVENT_STREAM in head.head.lower():
             self._proxy.streams.add(self, self.claims)
         self._stay()

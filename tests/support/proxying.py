@@ -15,6 +15,7 @@ from gateway.errors import InvalidToken
 from gateway.events import Event
 from gateway.proxy.aiohttp_private import ClientLimits
 from gateway.proxy.authenticate import ProxyAuthenticator
+from gateway.proxy.entropy import PooledEntropy
 from gateway.proxy.forward import Proxy, ProxyPolicy
 from gateway.proxy.front import Front
 from gateway.proxy.identity import IdentityHeaders
@@ -132,7 +133,14 @@ def build(
         tuple(routes), identity, COOKIES, forward_authorization, limits=limits or ClientLimits(linger=0.2)
     )
     proxy = Proxy(
-        policy, authenticator, app or web.Application(), notes, notes, ClientAddress(trusted), RequestIds(), clock
+        policy,
+        authenticator,
+        app or web.Application(),
+        notes,
+        notes,
+        ClientAddress(trusted),
+        RequestIds(PooledEntropy()),
+        clock,
     )
     return Setup(proxy, Front(proxy), notes, verifier, index, cache, stale=stale)
 
