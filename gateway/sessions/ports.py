@@ -114,11 +114,15 @@ class SessionStore(Protocol):
         """The store's clock, epoch seconds."""
         ...
 
-    async def create(self, session: Session, *, user_epoch: int, max_per_user: int) -> Created:
+    async def create(
+        self, session: Session, *, user_epoch: int, max_per_user: int, password_changed_at: float | None = None
+    ) -> Created:
         """Insert a session while its user is active and still at `user_epoch`; evict the longest idle over the limit.
 
+        `password_changed_at`: as the user had it when the password was checked; None for a log-in without one.
+
         The session's times are given by the caller from `now()`. Raises `InvalidCredentials` when the user is gone,
-        inactive or at another epoch: a revocation that ran beside the log-in wins.
+        inactive, at another epoch or has another password: what ran beside the log-in wins.
         """
         ...
 

@@ -71,6 +71,7 @@ class SessionService:
             self._new_session(user, channel, ctx, amr, now),
             user_epoch=user.epoch,
             max_per_user=self._policy.max_per_user,
+            password_changed_at=user.password_changed_at,
         )
         session = created.session
         self._events.emit(session_events.logged_in(session, user, ctx))

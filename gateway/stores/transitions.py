@@ -110,9 +110,12 @@ def raise_epoch(user: User, sessions: Iterable[Session], now: float) -> Effects:
     )
 
 
-def admit(user: User | None, user_epoch: int) -> User:
-    """The user a session may be created for; a revocation that ran beside the log-in wins."""
-    if user is None or not user.active or user.epoch != user_epoch:
+def admit(user: User | None, user_epoch: int, password_changed_at: float | None) -> User:
+    """The user a session may be created for; a revocation or new password that came beside the log-in wins."""
+    same_password = password_changed_at is None or (
+        user is not None and user.password_changed_at == password_changed_at
+    )
+    if user is None or not user.active or user.epoch != user_epoch or not same_password:
         raise InvalidCredentials(debug="the user was removed, disabled or revoked while logging in")
     return user
 

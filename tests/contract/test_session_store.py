@@ -56,6 +56,24 @@ async def test_stray_bytes_in_a_user_agent_fail_no_log_in(stores: Stores, user: 
     assert await stores.sessions.get(stored.sid) == stored
 
 
+async def test_a_password_that_changed_beside_the_log_in_wins(stores: Stores, user: User, clock: FrozenClock) -> None:
+    kept = await put(stores, a_session(user.user_id, clock.now()))
+    clock.advance(1)
+    await stores.users.set_password(user.user_id, "$new", keep=kept.sid)
+    session = a_session(user.user_id, clock.now())
+    changed = await stores.users.by_id(user.user_id)
+    assert changed is not None and changed.epoch == user.epoch
+    with pytest.raises(InvalidCredentials):
+        await stores.sessions.create(
+            session, user_epoch=user.epoch, max_per_user=50, password_changed_at=user.password_changed_at
+        )
+    assert await stores.sessions.get(session.sid) is None
+    created = await stores.sessions.create(
+        session, user_epoch=user.epoch, max_per_user=50, password_changed_at=changed.password_changed_at
+    )
+    assert created.session == session
+
+
 async def test_the_same_id_twice_is_a_conflict(stores: Stores, user: User, clock: FrozenClock) -> None:
     session = await put(stores, a_session(user.user_id, clock.now()))
     with pytest.raises(Conflict):

@@ -24,11 +24,13 @@ class MemorySessions:
         """The store's clock, epoch seconds."""
         return self._db.clock.now()
 
-    async def create(self, session: Session, *, user_epoch: int, max_per_user: int) -> Created:
+    async def create(
+        self, session: Session, *, user_epoch: int, max_per_user: int, password_changed_at: float | None = None
+    ) -> Created:
         """Insert a session while its user is active and at `user_epoch`; evict the longest idle over the limit."""
         self._db.open_or_raise()
         session = transitions.storable_session(session)
-        transitions.admit(self._db.users.get(session.user_id), user_epoch)
+        transitions.admit(self._db.users.get(session.user_id), user_epoch, password_changed_at)
         if session.sid in self._db.sessions:
             raise Conflict("the session exists")
         now = self._db.clock.now()

@@ -75,12 +75,14 @@ class SqliteSessions:
         """The store's clock, epoch seconds."""
         return self._clock.now()
 
-    async def create(self, session: Session, *, user_epoch: int, max_per_user: int) -> Created:
+    async def create(
+        self, session: Session, *, user_epoch: int, max_per_user: int, password_changed_at: float | None = None
+    ) -> Created:
         """Insert a session while its user is active and at `user_epoch`; evict the longest idle over the limit."""
         session = transitions.storable_session(session)
 
         def work(transaction: Transaction) -> Created:
-            transitions.admit(writes.find_user(transaction, session.user_id), user_epoch)
+            transitions.admit(writes.find_user(transaction, session.user_id), user_epoch, password_changed_at)
             now = self._clock.now()
             room = transitions.make_room(writes.unended(transaction, session.user_id), max_per_user, now)
             transaction.execute(INSERT_SESSION, session_values(session))
