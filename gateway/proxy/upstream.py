@@ -8,16 +8,23 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from gateway.errors import BadGateway, GatewayError
-from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, NO_BODY, Body, Message, response_parser, take
+from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, NO_BODY, Body, Message, Parser, response_parser, take
 from gateway.proxy.response_head import MAX_HEAD, ResponseHead, ResponseRules
-from gateway.proxy.timer import NEVER, LazyTimer
+from gateway.proxy.timer import LazyTimer
 
 IDLE_SECONDS: Final = 30.0
 MAX_IDLE: Final = 512
 # A backend that closes a connection it kept idle may do so while a request travels. What cannot be sent twice only
 # takes a connection used this recently.
 FRESH_SECONDS: Final = 1.0
+_START: Final = b"HTTP/1."
+_HEAD_END: Final = b"\r\n\r\n"
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
+# What the bytes that come next are.
+_HEAD: Final = 0
+_COUNTED: Final = 1
+_CHUNKED: Final = 2
+_UNTIL_CLOSE: Final = 3
 _CONTINUE: Final = 100
 _SWITCHING: Final = 101
 
@@ -47,22 +54,24 @@ class Leg(Protocol):
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection. `close_delimited` and the parser belong to the response under way."""
+    """One connection. aiohttp's parser reads the heads and decodes chunks; counted bodies pass through untouched."""
 
     __slots__ = (
-        "_active",
-        "_close_delimited",
+        "_body",
+        "_chunk_parser",
+        "_close",
         "_drained",
         "_endpoint",
         "_head_only",
-        "_head_size",
+        "_heard",
         "_held",
+        "_left",
         "_leg",
         "_loop",
+        "_next",
         "_parser",
+        "_partial",
         "_paused",
-        "_payload",
-        "_response",
         "request_sent",
         "timer",
         "transport",
@@ -72,13 +81,16 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
         self._endpoint = endpoint
         self._loop = loop
-        self._parser = self._active = response_parser(loop)
+        self._parser = response_parser(loop, with_body=False)
+        self._chunk_parser: Parser | None = None
         self._leg: Leg | None = None
-        self._payload: Body | None = None
-        self._response: tuple[Message, ResponseHead] | None = None
-        self._close_delimited = False
+        self._next = _HEAD
+        self._partial = b""
+        self._left = 0
+        self._body: Body = NO_BODY
+        self._close = False
         self._head_only = False
-        self._head_size = 0
+        self._heard = False
         self._held = False
         self._paused = False
         self._drained: asyncio.Future[None] | None = None
@@ -92,11 +104,9 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, leg: Leg, data: bytes, *, head_only: bool, whole: bool, timeout: float) -> None:
         """Send a request head and what there is of its body; `whole` when that is all of it."""
         self._leg = leg
-        self._head_size = 0
+        self._heard = False
+        self._head_only = head_only
         self.request_sent = whole
-        if head_only:
-            self._head_only = True
-            self._active = response_parser(self._loop, with_body=False)
         self.timer.set(self._loop.time() + timeout)
         self.write(data)
 
@@ -156,28 +166,23 @@ class UpstreamConnection(asyncio.Protocol):
         if leg is None:  # nobody asked
             self.discard()
             return
-        try:
-            messages, upgraded, _ = self._active.feed_data(data)
-        except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
-            self._fail(BadGateway(debug=f"the upstream's answer is malformed: {type(error).__name__}"))
-            return
-        payload = self._payload
-        if payload is not None:
-            if messages:
-                self._fail(BadGateway(debug="the upstream answered twice"))
-                return
-            body = take(payload)
-            if payload.is_eof():
-                self._complete(data)
-                leg.received(body, done=True)
-            elif body:
-                leg.received(body, done=False)
-            return
-        self._head_size += len(data)
-        if messages:
-            self._answered(leg, messages, data, upgraded=upgraded)
-        elif self._head_size > MAX_HEAD:
-            self._fail(BadGateway(debug="the upstream's head is too large"))
+        coming = self._next
+        if coming == _HEAD:
+            self._heard = True
+            self._read_head(leg, self._partial + data if self._partial else data)
+        elif coming == _COUNTED:
+            left = self._left = self._left - len(data)
+            if left > 0:
+                leg.received(data, done=False)
+            elif left == 0:
+                self._complete()
+                leg.received(data, done=True)
+            else:
+                self._fail(BadGateway(debug="the upstream's answer is longer than it says"))
+        elif coming == _CHUNKED:
+            self._read_chunks(leg, data)
+        else:
+            leg.received(data, done=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
@@ -190,9 +195,9 @@ class UpstreamConnection(asyncio.Protocol):
         if leg is None:
             return
         self._leg = None
-        if self._payload is None:
-            leg.failed(BadGateway(debug="the upstream closed before it answered"), retry=self._head_size == 0)
-        elif self._close_delimited and exc is None:
+        if self._next == _HEAD:
+            leg.failed(BadGateway(debug="the upstream closed before it answered"), retry=not self._heard)
+        elif self._next == _UNTIL_CLOSE and exc is None:
             leg.received(b"", done=True)
         else:
             leg.failed(BadGateway(debug="the upstream closed in the middle of its answer"), retry=False)
@@ -210,43 +215,89 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- the response
 
-    def _answered(self, leg: Leg, messages: list[tuple[Message, Body]], data: bytes, *, upgraded: bool) -> None:
-        message, payload = messages[0]
-        if message.code < 200 or upgraded or len(messages) > 1:
-            final = self._skip_informational(leg, messages)
-            if final is None or self._leg is not leg:
+    def _read_head(self, leg: Leg, data: bytes) -> None:
+        """Read the final head, passing over 1xx ones."""
+        while True:
+            end = data.find(_HEAD_END) + 4
+            if end < 4:
+                self._partial = data
+                if len(data) > MAX_HEAD or b"\n\n" in data or not _begins(data):
+                    self._fail(BadGateway(debug="the upstream's head has no proper end"))
                 return
-            message, payload = final
-        try:
-            head = self._judge(message)
-        except BadGateway as error:
-            self._fail(error)
-            return
-        self._payload = payload
-        self._response = (message, head)
-        body = take(payload) if payload is not NO_BODY else b""
-        done = payload.is_eof()
-        bodyless = self._head_only or message.code in (204, 304)
-        if done:
-            self._complete(data)
-        leg.responded(message.code, head, body, done=done, bodyless=bodyless)
-
-    def _skip_informational(self, leg: Leg, messages: list[tuple[Message, Body]]) -> tuple[Message, Body] | None:
-        """Pass over 1xx; what follows the final answer in the same bytes is an answer nobody asked for."""
-        for at, (message, payload) in enumerate(messages):
+            try:
+                [(message, _)], _, _ = self._parser.feed_data(data[:end])
+            except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
+                self._fail(BadGateway(debug=f"the upstream's answer is malformed: {type(error).__name__}"))
+                return
             if message.code >= 200:
-                if at + 1 < len(messages):
-                    break
-                return message, payload
+                break
             if message.code == _SWITCHING:
                 self._fail(BadGateway(debug="the upstream switched protocols unasked"))
-                return None
+                return
             if message.code == _CONTINUE:
                 leg.informed()
+            data = data[end:]
+            if not data or self._leg is not leg:
+                self._partial = b""
+                return
+        self._partial = b""
+        try:
+            self._answered(leg, message, data, end)
+        except BadGateway as error:
+            self._fail(error)
+
+    def _answered(self, leg: Leg, message: Message, data: bytes, end: int) -> None:
+        head = self._judge(message)
+        status = message.code
+        self._close = message.should_close
+        bodyless = self._head_only or status == 204 or status == 304
+        body = data[end:]
+        done = False
+        if bodyless or head.length is not None:
+            left = self._left = (0 if bodyless else head.length or 0) - len(body)
+            if left < 0:
+                raise BadGateway(debug="the upstream's answer is longer than it says")
+            self._next = _COUNTED
+            done = left == 0
+            if done:
+                self._complete()
+        elif head.chunked:
+            self._next = _CHUNKED
+            body, done = self._first_chunks(data)
         else:
-            return None
-        self._fail(BadGateway(debug="the upstream answered twice"))
-        return None
+            self._next = _UNTIL_CLOSE
+        leg.responded(status, head, body, done=done, bodyless=bodyless)
+
+    def _first_chunks(self, data: bytes) -> tuple[bytes, bool]:
+        """Hand a chunked answer, head and all, to the parser that decodes chunks."""
+        parser = self._chunk_parser
+        if parser is None:
+            parser = self._chunk_parser = response_parser(self._loop)
+        try:
+            [(_, self._body)], _, _ = parser.feed_data(data)
+        except Exception as error:
+            raise BadGateway(debug=f"the upstream's chunks are malformed: {type(error).__name__}") from error
+        body, done = take(self._body), self._body.is_eof()
+        if done:
+            self._complete(data)
+        return body, done
+
+    def _read_chunks(self, leg: Leg, data: bytes) -> None:
+        assert self._chunk_parser is not None  # noqa: S101 - made for the first chunks
+        try:
+            messages, _, _ = self._chunk_parser.feed_data(data)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(BadGateway(debug=f"the upstream's chunks are malformed: {type(error).__name__}"))
+            return
+        if messages:
+            self._fail(BadGateway(debug="the upstream answered twice"))
+            return
+        body = take(self._body)
+        if self._body.is_eof():
+            self._complete(data)
+            leg.received(body, done=True)
+        elif body:
+            leg.received(body, done=False)
 
     def _judge(self, message: Message) -> ResponseHead:
         if message.version is not HTTP_11 and message.version is not HTTP_10:
@@ -256,20 +307,19 @@ class UpstreamConnection(asyncio.Protocol):
             raise BadGateway(debug="the upstream sent chunks over HTTP/1.0")
         if message.code == 204 and (head.chunked or head.length):
             raise BadGateway(debug="the upstream declared a body for status 204")
-        self._close_delimited = head.length is None and not head.chunked
         return head
 
-    def _complete(self, data: bytes) -> None:
-        """The response has ended with `data`: keep the connection if nothing speaks against it."""
-        assert self._response is not None  # noqa: S101 - a body has a head
-        message, head = self._response
-        if head.chunked and not self._head_only and not data.endswith(_CHUNKED_END):
-            # Trailers stay in aiohttp's parser and would stand among the headers of the next response.
-            self._parser = response_parser(self._loop)
-        self._active = self._parser
-        self._leg = self._payload = self._response = None
-        self._head_only = False
-        if message.should_close or not self.request_sent or self.transport is None:
+    def _complete(self, chunked: bytes | None = None) -> None:
+        """The response has ended, `chunked` being the bytes that ended one: keep the connection if nothing speaks
+        against it."""
+        if chunked is not None:
+            self._body = NO_BODY
+            if not chunked.endswith(_CHUNKED_END):
+                # Trailers stay in aiohttp's parser and would stand among the headers of the next response.
+                self._chunk_parser = None
+        self._leg = None
+        self._next = _HEAD
+        if self._close or not self.request_sent or self.transport is None:
             self.discard()
         else:
             now = self._loop.time()
@@ -288,6 +338,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.discard()
         else:
             self._leg.expired()
+
+
+def _begins(data: bytes) -> bool:
+    """Whether part of a head could become one."""
+    return data.startswith(_START) or _START.startswith(data)
 
 
 class Address(NamedTuple):
@@ -386,4 +441,4 @@ class Endpoint:
         return len(self._open)
 
 
-__all__ = ["NEVER", "Address", "Endpoint", "Leg", "UpstreamConnection", "parse_url"]
+__all__ = ["Address", "Endpoint", "Leg", "UpstreamConnection", "parse_url"]

@@ -63,6 +63,8 @@ async def through(answer: bytes, request: bytes = get(), *, close: bool = False)
         b"HTTP/1.1 99 Early\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\r\n\r\n" + OK,
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
         START + b"X-A: b\x01c\r\nContent-Length: 2\r\n\r\nok",
         START + b"X-A: b\r\n\x0bX: c\r\nContent-Length: 2\r\n\r\nok",
         START + b"X A: b\r\nContent-Length: 2\r\n\r\nok",
@@ -71,6 +73,9 @@ async def through(answer: bytes, request: bytes = get(), *, close: bool = False)
         START + b"".join(b"X-%d: a\r\n" % n for n in range(300)) + b"Content-Length: 2\r\n\r\nok",
         OK + SECOND,
         OK + b"garbage",
+        START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" + SECOND,
+        b"HTTP/1.1 204 No Content\r\n\r\n" + SECOND,
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 100 Continue\r\n\r\n" + OK + SECOND,
     ],
 )
@@ -146,6 +151,37 @@ async def test_a_malformed_chunk_in_the_middle_breaks_the_client_connection() ->
         connection.data_received(b"xx\r\n")
         assert await read_all(reader) == b""
         await hang_up(writer)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK,
+        b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+        START + b"Transfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+        START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Trailer: 0\r\n\r\n",
+    ],
+)
+async def test_answers_may_come_in_any_pieces_and_the_connection_stays_good(answer: bytes, step: int) -> None:
+    async with upstream(answering(b"")) as up, proxied(up.port) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        endpoint = gateway.proxy._upstreams._endpoints[f"http://127.0.0.1:{up.port}"]
+        for number in range(2):
+            writer.write(get(close=False))
+            await until(lambda number=number: len(up.heads) == number + 1)
+            [connection] = endpoint._open
+            for at in range(0, len(answer), step):
+                connection.data_received(answer[at : at + step])
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert status_of(head) == 200
+            if field_of(head, b"Content-Length"):
+                assert await reader.readexactly(2) == b"ok"
+            else:
+                chunks = await reader.readuntil(b"0\r\n\r\n")
+                assert chunks in (b"2\r\nok\r\n0\r\n\r\n", b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n")
+        await hang_up(writer)
+        assert up.connections == 1
 
 
 async def test_an_upstream_that_closes_without_an_answer() -> None:
@@ -238,7 +274,6 @@ async def test_an_answer_that_falls_silent_breaks_the_client_connection() -> Non
         (b"HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n\r\n", "GET", 205, b"0", b""),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + OK, "GET", 200, b"2", b"ok"),
         (b"HTTP/1.1 299 \r\nContent-Length: 2\r\n\r\nok", "GET", 299, b"2", b"ok"),
-        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "GET", 200, b"2", b"ok"),
     ],
 )
 async def test_answers_with_and_without_bodies_keep_the_connection(
