@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import http_exceptions, web
+from aiohttp import StreamReader, http_exceptions, web
 
 from gateway.auth_api.services import ApiLimits
 from gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
@@ -84,10 +85,10 @@ async def _read_bounded(request: web.Request, limits: ApiLimits) -> bytes:
     limit = limits.body_size
     if (request.content_length or 0) > limit:
         raise PayloadTooLarge
-    data = bytearray()
+    content, data = request.content, bytearray()
     try:
-        async with asyncio.timeout(limits.body_timeout):
-            while chunk := await request.content.readany():
+        async with _time_for(content, limits.body_timeout):
+            while chunk := await content.readany():
                 data += chunk
                 if len(data) > limit:
                     raise PayloadTooLarge
@@ -97,6 +98,11 @@ async def _read_bounded(request: web.Request, limits: ApiLimits) -> bytes:
         # RuntimeError is what aiohttp's reader raises once the client has gone.
         raise InvalidRequest("The body is not what its headers say, or it broke off.") from None
     return bytes(data)
+
+
+def _time_for(content: StreamReader, seconds: float) -> AbstractAsyncContextManager[object]:
+    """A time limit, but for a body that is here already: the usual case needs no timer."""
+    return nullcontext() if content.is_eof() else asyncio.timeout(seconds)
 
 
 def _parse_json(data: bytes) -> Mapping[str, object]:

@@ -10,6 +10,8 @@ from typing import Final
 
 MAX_BUFFER: Final = 8 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
+_GATHER: Final = 0.02
+"""Seconds the thread lets lines gather: waking it for each would cost the event loop more than writing them."""
 
 
 class LineWriter:
@@ -35,6 +37,7 @@ class LineWriter:
         self._missing = 0
         self._closing = False
         self._broken = False
+        self._idle = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self.dropped = 0
@@ -51,10 +54,11 @@ class LineWriter:
             self._missing = 0
             self._chunks.append(lines)
             self._size += len(lines)
-            if self._thread is None:
+            if self._idle:
+                self._changed.notify()
+            elif self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
                 self._thread.start()
-            self._changed.notify()
 
     def close(self, timeout: float = 2.0) -> bool:
         """Write what waits, for at most `timeout` seconds; whether all of it went out."""
@@ -80,7 +84,11 @@ class LineWriter:
             while not self._chunks:
                 if self._closing:
                     return None
+                self._idle = True
                 self._changed.wait()
+                self._idle = False
+            if not self._closing and self._size < _CHUNK:
+                self._changed.wait(_GATHER)
             taken = [self._chunks.popleft()]
             size = len(taken[0])
             while self._chunks and size < _CHUNK:
