@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
@@ -20,6 +19,8 @@ from yarl import URL
 
 from gateway import tasks
 from gateway.errors import GatewayError, InvalidRequest, RequestTimeout
+from gateway.proxy.ports import Dispatcher, Exchange
+from gateway.proxy.refusals import HeadTooLarge, TargetTooLong
 from gateway.proxy.timer import NEVER, LazyTimer
 from gateway.web.problem import render
 
@@ -98,60 +99,6 @@ def response_parser(loop: asyncio.AbstractEventLoop, *, with_body: bool = True) 
 def take(body: Body) -> bytes:
     """All that has arrived of a body, without waiting."""
     return body.read_nowait(-1) if body._buffer else b""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientLimits:
-    """What a client may take. Seconds and bytes.
-
-    `keep_alive`: idle between requests. `head`: from the first byte of a request head to its last. `stall`: without
-    reading anything of what was written. `linger`: reading on after an answer that came before the request's end.
-    `own_body`: for the whole body of a request to the gateway's own API.
-    """
-
-    keep_alive: float = 75.0
-    head: float = 15.0
-    stall: float = 60.0
-    linger: float = 5.0
-    own_body: float = 30.0
-    line_size: int = 8190
-    field_size: int = 8190
-    fields: int = 128
-    head_size: int = 64 * 1024
-
-
-class Exchange(Protocol):
-    """A proxied request under way, as the client's connection sees it."""
-
-    def client_paused(self) -> None:
-        """The client is slow to read."""
-        ...
-
-    def client_resumed(self) -> None:
-        """The client has read."""
-        ...
-
-    def client_lost(self) -> None:
-        """The client is gone."""
-        ...
-
-
-class Dispatcher(Protocol):
-    """Who answers the requests of a connection."""
-
-    limits: ClientLimits
-
-    def opened(self, client: ClientConnection) -> None:
-        """A client connected."""
-        ...
-
-    def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:
-        """Answer a request, now or later; `client.done` ends it."""
-        ...
-
-    def refuse(self, client: ClientConnection, error: GatewayError) -> None:
-        """Answer what is no request; the connection closes after it."""
-        ...
 
 
 class _Garbled:
@@ -507,22 +454,6 @@ class ClientConnection(RequestHandler):
             request._task = None  # type: ignore[assignment] # breaks a reference cycle
             self._task_handler = None
             self.done(keep_alive=keep_alive)
-
-
-class HeadTooLarge(GatewayError):
-    """The request head is over its limit (RFC 6585 5)."""
-
-    code = "invalid_request"
-    status = 431
-    title = "Request head too large"
-
-
-class TargetTooLong(GatewayError):
-    """The request target is over its limit."""
-
-    code = "invalid_request"
-    status = 414
-    title = "Request target too long"
 
 
 def _reset(transport: asyncio.Transport) -> None:

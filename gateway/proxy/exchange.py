@@ -119,9 +119,15 @@ class Exchange:
             connection = await endpoint.connect(route.connect_timeout)
         except GatewayError as error:
             self._task = None
+            if not endpoint.unreachable:
+                endpoint.unreachable = True
+                self._proxy.upstream_changed(endpoint, route, error)
             self.fail(error)
             return
         self._task = None
+        if endpoint.unreachable:
+            endpoint.unreachable = False
+            self._proxy.upstream_changed(endpoint, route, None)
         self._send(connection, route)
 
     def _send(self, connection: UpstreamConnection, route: RouteSpec) -> None:
@@ -304,9 +310,9 @@ class Exchange:
         keep_alive = (
             self.payload.is_eof() and not message.should_close and not message.upgrade and self.client.keeps_alive
         )
-        self.client.write(
-            problem_bytes(error, self.request_id, keep_alive=keep_alive, head_only=message.method == "HEAD")
-        )
+        answer = problem_bytes(error, self.request_id, keep_alive=keep_alive, head_only=message.method == "HEAD")
+        self.response_size = len(answer) - answer.index(b"\r\n\r\n") - 4
+        self.client.write(answer)
         self._finish(keep_alive=keep_alive)
 
     def _finish(self, *, keep_alive: bool) -> None:

@@ -18,17 +18,19 @@ from gateway.errors import (
 )
 from gateway.events import Event, EventSink, Level, Name
 from gateway.proxy import target as targets
-from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, ClientLimits, Message, rewritten
+from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, Message, rewritten
 from gateway.proxy.authenticate import ProxyAuthenticator
 from gateway.proxy.authorize import authorize
 from gateway.proxy.exchange import Exchange, problem_bytes
 from gateway.proxy.headers import RequestHead, RequestRules
 from gateway.proxy.identity import IdentityHeaders
+from gateway.proxy.ports import ClientLimits
+from gateway.proxy.refusals import HttpVersionNotSupported
 from gateway.proxy.request_head import HeadWriter
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
 from gateway.proxy.streams import OpenStreams
-from gateway.proxy.upgrade import HttpVersionNotSupported, check_upgrade
+from gateway.proxy.upgrade import check_upgrade
 from gateway.proxy.upstream import Endpoint
 from gateway.proxy.upstreams import Upstreams
 from gateway.risk.client import client_facts
@@ -178,6 +180,15 @@ class Proxy:
             exchange.address,
             exchange.user_agent,
         )
+
+    def upstream_changed(self, endpoint: Endpoint, route: RouteSpec, error: GatewayError | None) -> None:
+        """No connection could be made to a backend, or again one could."""
+        fields: dict[str, object] = {"route": route.name, "upstream": endpoint.url}
+        if error is None:
+            self._events.emit(Event(Name.UPSTREAM_UP, fields=fields))
+        else:
+            fields["error"] = error.debug or error.title
+            self._events.emit(Event(Name.UPSTREAM_DOWN, Level.WARNING, fields=fields))
 
     def close(self) -> None:
         """Close the connections to the upstreams."""

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import InvalidRequest
 from gateway.proxy.aiohttp_private import Body, Message
 from gateway.proxy.headers import RequestHead
-
-
-class HttpVersionNotSupported(GatewayError):
-    """Not HTTP/1.0 and not HTTP/1.1 (RFC 9110 15.6.6)."""
-
-    code = "invalid_request"
-    status = 505
-    title = "HTTP version not supported"
-
-
-class UpgradeNotSupported(GatewayError):
-    """The protocol asked for is not spoken here."""
-
-    code = "invalid_request"
-    status = 501
-    title = "Upgrade not supported"
+from gateway.proxy.refusals import UpgradeNotSupported
 
 
 def check_upgrade(head: RequestHead, message: Message, payload: Body) -> None:

@@ -375,6 +375,8 @@ class Endpoint:
         self.url = url
         self.host_header = self.address.netloc.encode("ascii")
         self.rules = rules
+        self.unreachable = False
+        """Whether the last connection could not be made; told once per outage."""
         self._tls = (tls or ssl.create_default_context()) if self.address.tls else None
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()

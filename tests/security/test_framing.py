@@ -20,7 +20,7 @@ from support.proxying import (
     upstream,
 )
 
-from gateway.proxy.aiohttp_private import ClientLimits
+from gateway.proxy.ports import ClientLimits
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEAD = b"Host: gateway.test\r\nAuthorization: Bearer good-token\r\n"

@@ -25,7 +25,7 @@ from support.proxying import (
     upstream,
 )
 
-from gateway.proxy.aiohttp_private import ClientLimits
+from gateway.proxy.ports import ClientLimits
 from gateway.proxy.route_table import UpstreamSpec
 from gateway.sessions.ports import FeedEntry, FeedKind
 

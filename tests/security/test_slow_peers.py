@@ -22,7 +22,7 @@ from support.proxying import (
     upstream,
 )
 
-from gateway.proxy.aiohttp_private import ClientLimits
+from gateway.proxy.ports import ClientLimits
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 START = b"HTTP/1.1 200 OK\r\n"

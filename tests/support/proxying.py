@@ -13,12 +13,12 @@ from aiohttp import web
 from gateway.clock import Clock, SystemClock
 from gateway.errors import InvalidToken
 from gateway.events import Event
-from gateway.proxy.aiohttp_private import ClientLimits
 from gateway.proxy.authenticate import ProxyAuthenticator
 from gateway.proxy.entropy import PooledEntropy
 from gateway.proxy.forward import Proxy, ProxyPolicy
 from gateway.proxy.front import Front
 from gateway.proxy.identity import IdentityHeaders
+from gateway.proxy.ports import ClientLimits
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
 from gateway.sessions.denial import RevocationIndex
 from gateway.sessions.denied_use import DeniedUse

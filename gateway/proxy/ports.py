@@ -1,0 +1,65 @@
+"""Between a client's connection and whoever answers its requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.proxy.aiohttp_private import Body, ClientConnection, Message
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What a client may take. Seconds and bytes.
+
+    `keep_alive`: idle between requests. `head`: from the first byte of a request head to its last. `stall`: without
+    reading anything of what was written. `linger`: reading on after an answer that came before the request's end.
+    `own_body`: for the whole body of a request to the gateway's own API.
+    """
+
+    keep_alive: float = 75.0
+    head: float = 15.0
+    stall: float = 60.0
+    linger: float = 5.0
+    own_body: float = 30.0
+    line_size: int = 8190
+    field_size: int = 8190
+    fields: int = 128
+    head_size: int = 64 * 1024
+
+
+class Exchange(Protocol):
+    """A proxied request under way, as the client's connection sees it."""
+
+    def client_paused(self) -> None:
+        """The client is slow to read."""
+        ...
+
+    def client_resumed(self) -> None:
+        """The client has read."""
+        ...
+
+    def client_lost(self) -> None:
+        """The client is gone."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Who answers the requests of a connection."""
+
+    limits: ClientLimits
+
+    def opened(self, client: ClientConnection) -> None:
+        """A client connected."""
+        ...
+
+    def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:
+        """Answer a request, now or later; `client.done` ends it."""
+        ...
+
+    def refuse(self, client: ClientConnection, error: GatewayError) -> None:
+        """Answer what is no request; the connection closes after it."""
+        ...

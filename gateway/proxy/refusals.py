@@ -1,0 +1,37 @@
+"""What only the data plane refuses: errors that no other part of the gateway raises."""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError
+
+
+class HeadTooLarge(GatewayError):
+    """The request head is over its limit (RFC 6585 5)."""
+
+    code = "invalid_request"
+    status = 431
+    title = "Request head too large"
+
+
+class TargetTooLong(GatewayError):
+    """The request target is over its limit."""
+
+    code = "invalid_request"
+    status = 414
+    title = "Request target too long"
+
+
+class HttpVersionNotSupported(GatewayError):
+    """Not HTTP/1.0 and not HTTP/1.1 (RFC 9110 15.6.6)."""
+
+    code = "invalid_request"
+    status = 505
+    title = "HTTP version not supported"
+
+
+class UpgradeNotSupported(GatewayError):
+    """The protocol asked for is not spoken here."""
+
+    code = "invalid_request"
+    status = 501
+    title = "Upgrade not supported"
