@@ -135,5 +135,5 @@ def _parse_form(data: bytes) -> Mapping[str, object]:
             max_num_fields=_MAX_FIELDS,
         )
     except ValueError:
-        raise InvalidRequest("The body is not a valid form.") from None
+        raise InvalidRequest("The body is not a valid form; JSON needs Content-Type: application/json.") from None
     return _unique([(name, value) for name, value in pairs])

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.echo import told
+from support.echo import EchoUpstream, told
 from support.leaks import WATCH
-from support.process import PASSWORD, Answer, Fleet, GatewayProcess, until
+from support.process import PASSWORD, Answer, Fleet, GatewayProcess, free_port, until
 
 Interlude = Callable[[GatewayProcess], None]
 Story = Iterator[None]
@@ -350,3 +350,29 @@ def _refuses(gateway: GatewayProcess) -> bool:
         return gateway.request("GET", "/api/x").status == 503
     except OSError:
         return True
+
+
+def test_a_backend_that_is_away_is_told_once_and_again_when_it_is_back(fleet: Fleet) -> None:
+    fleet.add_user()
+    port = free_port()
+    route = {"name": "late", "match": {"path": "/"}, "upstream": f"http://127.0.0.1:{port}", "auth": "none"}
+    gateway = fleet.serve(routes=[route])
+    for _ in range(2):
+        away = gateway.request("GET", "/x")
+        assert (away.status, away.error) == (502, "bad_gateway")
+    down = gateway.wait_for("upstream.down")
+    assert (down["level"], down["route"], down["upstream"]) == ("warning", "late", f"http://127.0.0.1:{port}")
+    assert "refused" in down["error"]
+    with contextlib.closing(EchoUpstream(port)):
+        assert gateway.request("GET", "/x").status == 200
+        gateway.wait_for("upstream.up", upstream=f"http://127.0.0.1:{port}")
+    assert gateway.stop() == 0
+    assert len(gateway.events("upstream.down")) == 1
+    assert gateway.events("proxy.request")[0]["http.response.body.size"] == len(away.body)
+
+
+def test_a_gateway_without_routes_says_so(fleet: Fleet) -> None:
+    gateway = fleet.serve(routes=[])
+    (warning,) = gateway.wait_for("gateway.started", level="warning")["warnings"]
+    assert "no route" in warning
+    assert gateway.request("GET", "/").status == 404

@@ -12,8 +12,8 @@ from collections.abc import Callable
 class EchoUpstream:
     """Listens from the start. `heads` are the request heads so far; `before_answer` may hold an answer back."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int = 0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.heads: list[bytes] = []
