@@ -89,6 +89,8 @@ class Gateway:
         stack.push_async_callback(self.hasher.close)
         master = await open_master(settings, stores)
         self.warnings = master.warnings
+        if not settings.routes:
+            self.warnings += ("no route is configured: everything but the gateway's own API is answered 404",)
         tokens = settings.tokens
         self.keys = KeyService(
             stores.keys, master, self.clock, tokens.algorithm.value, tokens.key_rotation, tokens.access_ttl, self.events
