@@ -19,6 +19,7 @@ def configure(folder: Path, port: int, origin: int) -> Path:
         f"""
 server: {{listen: "127.0.0.1:{port}", admin_listen: null, public_url: "http://127.0.0.1:{port}"}}
 storage: {{database: "sqlite:///{folder}/gateway.db"}}
+sessions: {{max_per_user: 1000}}
 auth: {{cookie: {{secure: false}}}}
 logging: {{format: json}}
 routes:

@@ -24,7 +24,7 @@ async def make(upstream: str, jwks: str | None, issuer: str | None) -> web.Appli
     async def handle(request: web.Request) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
         if jwks:
-            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            _, _, token = request.headers.get("Authorization", "").partition(" ")
             try:
                 key = keys[jwt.get_unverified_header(token)["kid"]]
                 claims = jwt.decode(token, key, algorithms=[key.algorithm_name], audience="gateway", issuer=issuer)

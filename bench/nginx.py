@@ -17,14 +17,17 @@ http {{
 
 _ORIGIN = """
   server {{ listen 127.0.0.1:{port} backlog=4096;
-    location = /api/small {{ default_type application/json; return 200 '{{"id":1,"name":"widget","ok":true,"n":12345678}}'; }}
+    location = /api/small {{
+      default_type application/json; return 200 '{{"id":1,"name":"widget","ok":true,"n":12345678}}'; }}
     location /api/files/ {{ alias {folder}/files/; }} }}
 """
 
 _PROXY = """
   upstream origin {{ server 127.0.0.1:{origin}; keepalive 256; keepalive_requests 1000000000; }}
   server {{ listen 127.0.0.1:{port} backlog=4096;
-    location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; }} }}
+    location / {{
+      proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $host; }} }}
 """
 
 

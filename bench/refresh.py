@@ -1,8 +1,9 @@
-"""What a refresh costs: sessions refreshing side by side over keep-alive connections, each with its own token."""
+"""What a refresh costs: clients side by side on keep-alive connections, each refreshing its sessions in turn."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ class RefreshRun:
     p99_ms: float
 
 
-async def _client(port: int, token: str, until: float, took: list[float]) -> str:
-    """Refresh over one connection until the time is over; returns the newest token."""
+async def _client(port: int, tokens: list[str], until: float, took: list[float]) -> None:
+    """Refresh the sessions of `tokens` in turn over one connection until the time is over, replacing each token."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    turns = itertools.cycle(range(len(tokens)))
     try:
         while time.monotonic() < until:
+            mine = next(turns)
             started = time.perf_counter()
-            body = json.dumps({"refresh_token": token}).encode()
+            body = json.dumps({"refresh_token": tokens[mine]}).encode()
             writer.write(
                 b"POST /auth/refresh HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
                 b"User-Agent: bench/1.0\r\nContent-Length: %d\r\n\r\n%b" % (port, len(body), body)
@@ -36,18 +39,17 @@ async def _client(port: int, token: str, until: float, took: list[float]) -> str
             answer = await reader.readexactly(length)
             if not head.startswith(b"HTTP/1.1 200"):
                 raise RuntimeError(f"refresh refused: {head!r} {answer!r}")
-            token = json.loads(answer)["refresh_token"]
+            tokens[mine] = json.loads(answer)["refresh_token"]
             took.append((time.perf_counter() - started) * 1e3)
     finally:
         writer.close()
-    return token
 
 
-async def run(pid: int, port: int, tokens: list[str], seconds: float) -> RefreshRun:
-    """Refresh every session of `tokens` in parallel for `seconds`; `tokens` is updated in place."""
+async def run(pid: int, port: int, clients: list[list[str]], seconds: float) -> RefreshRun:
+    """Let each client refresh its own sessions for `seconds`; the tokens are replaced in place."""
     took: list[float] = []
     before, started = cpu_seconds(pid), time.monotonic()
-    tokens[:] = await asyncio.gather(*(_client(port, token, started + seconds, took) for token in tokens))
+    await asyncio.gather(*(_client(port, tokens, started + seconds, took) for tokens in clients))
     elapsed, spent = time.monotonic() - started, cpu_seconds(pid) - before
     took.sort()
     return RefreshRun(spent / len(took) * 1e6, len(took) / elapsed, took[len(took) // 2], took[int(len(took) * 0.99)])

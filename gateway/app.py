@@ -141,68 +141,66 @@ class Gateway:
 
     async def _build_faces(self, stack: AsyncExitStack) -> None:
         """The own API and the proxy, behind one front."""
-        settings, clock = self.settings, self.clock
-        verifier = AccessTokenVerifier(self.keys.ring, settings.issuer, settings.tokens.audience, clock)
-        addresses = ClientAddress(settings.server.trusted_proxies)
-        ids = RequestIds()
-        denied_use = DeniedUse(self.events)
-        cookie = policies.cookie_policy(settings)
-        throttle = policies.throttle_policy(settings)
-        prefix = settings.sessions.binding.ip_prefix
-        api = build_api(
-            ApiServices(
-                sessions=self.sessions,
-                users=self.users,
-                authenticator=Authenticator(self.stores.users, self.hasher, self.events),
-                throttle=LoginThrottle(clock, throttle),
-                refresh_throttle=RefreshThrottle(clock, throttle),
-                bearer=BearerAuthenticator(verifier, self.index, self.receipts, denied_use),
-                jwks=lambda: jwks_document(self.keys.ring),
-                contexts=RequestContexts(addresses, ids, clock, v4=prefix.v4, v6=prefix.v6),
-                origins=CrossSitePolicy(settings.server.public_url, settings.auth.allowed_origins),
-                cookie=cookie,
-                clock=clock,
-                events=self.events,
-                limits=ApiLimits(
-                    body_tokens=settings.auth.body_tokens, in_flight_window=settings.sessions.in_flight_window
-                ),
-                prefix=settings.auth.prefix,
-                public_url=settings.server.public_url,
-            )
-        )
+        settings = self.settings
+        verifier = AccessTokenVerifier(self.keys.ring, settings.issuer, settings.tokens.audience, self.clock)
+        addresses, ids = ClientAddress(settings.server.trusted_proxies), RequestIds()
+        api = build_api(self._api_services(verifier, addresses, ids))
         self.api = web.AppRunner(api, access_log=None, handle_signals=False)
         await self.api.setup()
         stack.push_async_callback(self.api.cleanup)
+        self.proxy = self._proxy(verifier, addresses, ids, api)
+        stack.callback(self.proxy.close)
+        self.front = Front(self.proxy)
+
+    def _api_services(self, verifier: AccessTokenVerifier, addresses: ClientAddress, ids: RequestIds) -> ApiServices:
+        settings, clock = self.settings, self.clock
+        throttle = policies.throttle_policy(settings)
+        prefix = settings.sessions.binding.ip_prefix
+        return ApiServices(
+            sessions=self.sessions,
+            users=self.users,
+            authenticator=Authenticator(self.stores.users, self.hasher, self.events),
+            throttle=LoginThrottle(clock, throttle),
+            refresh_throttle=RefreshThrottle(clock, throttle),
+            bearer=BearerAuthenticator(verifier, self.index, self.receipts, DeniedUse(self.events)),
+            jwks=lambda: jwks_document(self.keys.ring),
+            contexts=RequestContexts(addresses, ids, clock, v4=prefix.v4, v6=prefix.v6),
+            origins=CrossSitePolicy(settings.server.public_url, settings.auth.allowed_origins),
+            cookie=policies.cookie_policy(settings),
+            clock=clock,
+            events=self.events,
+            limits=ApiLimits(
+                body_tokens=settings.auth.body_tokens, in_flight_window=settings.sessions.in_flight_window
+            ),
+            prefix=settings.auth.prefix,
+            public_url=settings.server.public_url,
+        )
+
+    def _proxy(
+        self, verifier: AccessTokenVerifier, addresses: ClientAddress, ids: RequestIds, api: web.Application
+    ) -> Proxy:
+        settings, ring = self.settings, self.keys.ring
         identity = IdentityHeaders(policies.identity_headers(settings))
         authenticator = ProxyAuthenticator(
             verifier,
-            self.keys.ring,
-            VerifiedTokenCache(VERIFIED_TOKENS, self.keys.ring),
+            ring,
+            VerifiedTokenCache(VERIFIED_TOKENS, ring),
             self.index,
             self.receipts,
-            denied_use,
+            DeniedUse(self.events),
             identity,
-            clock,
+            self.clock,
             self.follower.staleness,
         )
-        self.proxy = Proxy(
-            ProxyPolicy(
-                policies.route_specs(settings),
-                identity,
-                cookies=(cookie.raw_name,),
-                forward_authorization=settings.identity.forward_authorization,
-                reserved_prefix=settings.auth.prefix,
-            ),
-            authenticator,
-            api,
-            self.telemetry.access or _NoAccessLog(),
-            self.events,
-            addresses,
-            ids,
-            clock,
+        policy = ProxyPolicy(
+            policies.route_specs(settings),
+            identity,
+            cookies=(policies.cookie_policy(settings).raw_name,),
+            forward_authorization=settings.identity.forward_authorization,
+            reserved_prefix=settings.auth.prefix,
         )
-        stack.callback(self.proxy.close)
-        self.front = Front(self.proxy)
+        access_log = self.telemetry.access or _NoAccessLog()
+        return Proxy(policy, authenticator, api, access_log, self.events, addresses, ids, self.clock)
 
     def _every(self, seconds: float, work: str, do: Callable[[], Awaitable[object]]) -> None:
         """Run `do` every `seconds`; a failure is reported once per outage and tried again."""

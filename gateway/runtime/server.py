@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -37,7 +38,7 @@ async def _serve(settings: Settings, when_ready: WhenReady | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # Windows
+        if sys.platform != "win32":
             loop.add_signal_handler(number, stop.set)
     public = bind(settings.server.listen)
     with contextlib.ExitStack() as sockets:

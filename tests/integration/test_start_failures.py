@@ -16,7 +16,7 @@ from support.process import Fleet, GatewayProcess, until
 CANNOT_START, BAD_CONFIG = 3, 78
 
 
-def refuses(fleet: Fleet, *arguments: str, because: str) -> str:
+def assert_refuses(fleet: Fleet, *arguments: str, because: str) -> str:
     """Run `gateway serve` and expect exit code 3, nothing on stdout and one line on stderr."""
     done = fleet.command("serve", *arguments)
     assert done.returncode == CANNOT_START, done.stderr
@@ -32,41 +32,41 @@ def test_port_in_use(fleet: Fleet, which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         path = fleet.configure(server={which: address})
-        line = refuses(fleet, "--config", str(path), because="in use")
+        line = assert_refuses(fleet, "--config", str(path), because="in use")
     assert address in line
     assert not fleet.database.exists()
 
 
 def test_the_port_is_taken_before_the_database_is_touched(fleet: Fleet) -> None:
     gateway = fleet.serve()
-    line = refuses(fleet, "--config", "gateway.yaml", because="in use by another process")
+    line = assert_refuses(fleet, "--config", "gateway.yaml", because="in use by another process")
     assert f":{gateway.port}:" in line
     assert gateway.request("GET", "/auth/me").status == 401
 
 
 def test_missing_configuration(fleet: Fleet) -> None:
-    refuses(fleet, "--config", "nowhere.yaml", because="nowhere.yaml")
+    assert_refuses(fleet, "--config", "nowhere.yaml", because="nowhere.yaml")
     done = fleet.command("serve", GATEWAY_CONFIG="elsewhere.yaml")
     assert (done.returncode, "elsewhere.yaml" in done.stderr) == (CANNOT_START, True)
 
 
 def test_configuration_that_is_a_folder(fleet: Fleet) -> None:
-    refuses(fleet, "--config", str(fleet.folder), because=str(fleet.folder))
+    assert_refuses(fleet, "--config", str(fleet.folder), because=str(fleet.folder))
 
 
 def test_database_that_is_a_folder(fleet: Fleet) -> None:
     fleet.database.mkdir()
-    refuses(fleet, "--config", str(fleet.configure()), because=f"the database {fleet.database} cannot be opened")
+    assert_refuses(fleet, "--config", str(fleet.configure()), because=f"the database {fleet.database} cannot be opened")
 
 
 def test_database_that_is_garbage(fleet: Fleet) -> None:
     fleet.database.write_bytes(os.urandom(20_000))
-    refuses(fleet, "--config", str(fleet.configure()), because="is not a SQLite database")
+    assert_refuses(fleet, "--config", str(fleet.configure()), because="is not a SQLite database")
 
 
 def test_database_in_a_folder_that_is_not_there(fleet: Fleet) -> None:
     path = fleet.configure(storage={"database": f"sqlite:///{fleet.folder}/nowhere/gateway.db"})
-    refuses(fleet, "--config", str(path), because="No such file or directory")
+    assert_refuses(fleet, "--config", str(path), because="No such file or directory")
 
 
 def test_database_without_permission(fleet: Fleet) -> None:
@@ -78,7 +78,7 @@ def test_database_without_permission(fleet: Fleet) -> None:
         fleet.database.symlink_to("/proc/version")
     else:
         fleet.database.chmod(0)
-    refuses(fleet, "--config", config, because=f"the database {fleet.database}")
+    assert_refuses(fleet, "--config", config, because=f"the database {fleet.database}")
 
 
 def test_wrong_master_key(fleet: Fleet) -> None:
@@ -86,7 +86,9 @@ def test_wrong_master_key(fleet: Fleet) -> None:
     assert gateway.stop() == 0
     other = base64.b64encode(b"another key, 32 bytes of it, yes").decode()
     fleet.database.with_suffix(".key").write_text(f"1:{other}\n")
-    line = refuses(fleet, "--config", "gateway.yaml", because="the master key file does not belong to this store")
+    line = assert_refuses(
+        fleet, "--config", "gateway.yaml", because="the master key file does not belong to this store"
+    )
     assert other not in line
 
 
@@ -95,7 +97,7 @@ def test_lost_master_key(fleet: Fleet) -> None:
     assert gateway.stop() == 0
     key = fleet.database.with_suffix(".key")
     key.unlink()
-    refuses(fleet, "--config", "gateway.yaml", because="bring it back")
+    assert_refuses(fleet, "--config", "gateway.yaml", because="bring it back")
     assert not key.exists()
 
 

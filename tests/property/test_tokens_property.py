@@ -28,7 +28,7 @@ JSON = st.recursive(
 CLAIM_NAMES = [*BENCH.payload(), "nbf", "", "\u0000"]
 
 
-def refused(bench: TokenBench, token: bytes) -> None:
+def assert_refused(bench: TokenBench, token: bytes) -> None:
     with pytest.raises(InvalidToken) as caught:
         bench.verifier.verify(token)
     assert caught.value.detail == INVALID_DETAIL
@@ -37,12 +37,12 @@ def refused(bench: TokenBench, token: bytes) -> None:
 @given(st.binary(max_size=200))
 @example(b"..")
 def test_any_bytes_are_refused(token: bytes) -> None:
-    refused(BENCH, token)
+    assert_refused(BENCH, token)
 
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=5), st.booleans())
 def test_any_segments_are_refused(parts: list[bytes], encoded: bool) -> None:
-    refused(BENCH, b".".join(encoding.encode(part) if encoded else part for part in parts))
+    assert_refused(BENCH, b".".join(encoding.encode(part) if encoded else part for part in parts))
 
 
 @given(st.sampled_from(list(Algorithm)), st.data())
@@ -56,25 +56,25 @@ def test_any_change_of_a_good_token_is_refused(algorithm: Algorithm, data: st.Da
     if changed == token:
         assert bench.verifier.verify(changed) == bench.claims
     else:
-        refused(bench, changed)
+        assert_refused(bench, changed)
 
 
 @given(st.sampled_from(list(Algorithm)), st.binary(max_size=300))
 def test_any_signature_is_refused(algorithm: Algorithm, signature: bytes) -> None:
     bench = BENCHES[algorithm]
     message = bench.token().rpartition(b".")[0]
-    refused(bench, message + b"." + encoding.encode(signature))
+    assert_refused(bench, message + b"." + encoding.encode(signature))
 
 
 @given(st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "jku"]), JSON))
 def test_any_signed_header_but_ours_is_refused(header: dict[str, object]) -> None:
     assume(header != BENCH.header)
-    refused(BENCH, BENCH.signed(_dumped(header), BENCH.payload()))
+    assert_refused(BENCH, BENCH.signed(_dumped(header), BENCH.payload()))
 
 
 @given(st.binary(max_size=120))
 def test_any_signed_payload_that_is_not_claims_is_refused(payload: bytes) -> None:
-    refused(BENCH, BENCH.signed(BENCH.header, payload))
+    assert_refused(BENCH, BENCH.signed(BENCH.header, payload))
 
 
 @given(st.sampled_from(CLAIM_NAMES), JSON)
