@@ -75,10 +75,13 @@ def _rotated(step: Presentation) -> Decision:
     delivered = step.session.delivery
     # Handed out more than once: whoever did not present it keeps no access token that no longer confirms anything.
     shared = delivered > 1 and not ahead
+    seen_at, idle_at = _last_use(step)
     return Decision(
         Outcome.AHEAD if ahead else Outcome.ROTATED,
         session=replace(
-            _used(step),
+            step.session,
+            last_seen_at=seen_at,
+            idle_expires_at=idle_at,
             generation=presented + 1,
             delivery=1,
             confirmed_generation=presented,
@@ -132,10 +135,13 @@ def _retry(step: Presentation) -> Decision:
     delivery = session.delivery + 1
     grant = _grant(step, session.generation, delivery, marks)
     skipped = range(presented + 1, session.generation)
+    seen_at, idle_at = _last_use(step)
     return Decision(
         Outcome.RETRY,
         session=replace(
-            _used(step),
+            step.session,
+            last_seen_at=seen_at,
+            idle_expires_at=idle_at,
             delivery=delivery,
             rotated_at=now,
             max_access_exp=max(session.max_access_exp, grant.expires_at),
@@ -178,14 +184,14 @@ def _grant(step: Presentation, generation: int, delivery: int, marks: tuple[Retr
     return AccessGrant(generation, delivery, expires_at, receipt_at=receipt_at)
 
 
-def _used(step: Presentation) -> Session:
-    """The session with its idle limit renewed, unless nothing but polling came since the last rotation."""
+def _last_use(step: Presentation) -> tuple[float, float]:
+    """`last_seen_at` and `idle_expires_at`: renewed, unless nothing but polling came since the last rotation."""
     session = step.session
     since = session.rotated_at
     if session.last_passive_at > since and session.last_seen_at <= since:
-        return session
+        return session.last_seen_at, session.idle_expires_at
     idle = min(step.now + step.policy.idle_ttl, session.absolute_expires_at)
-    return replace(session, last_seen_at=max(session.last_seen_at, step.now), idle_expires_at=idle)
+    return max(session.last_seen_at, step.now), idle
 
 
 def _news(step: Presentation) -> tuple[str, ...]:
