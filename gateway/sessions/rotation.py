@@ -21,7 +21,7 @@ from gateway.sessions.presentation import (
     may_be_restart,
     presentation,
 )
-from gateway.sessions.session import Channel, RetryMark, Session
+from gateway.sessions.session import Channel, RetryMark
 
 LOST = 64  # how many rotations a store that went back may have lost and still be told of
 DELIVERIES = 65535  # the most deliveries of one generation: denies them all
