@@ -203,8 +203,8 @@ class Proxy:
 
     def _admit(self, exchange: Exchange, client: ClientConnection, message: Message, payload: Body) -> None:
         version = message.version
-        if version is not HTTP_11 and version is not HTTP_10:
-            raise HttpVersionNotSupported
+        if version is not HTTP_11:
+            _check_old(message)
         trusted = client.trusted
         head = self._rules.scan(message.raw_headers, trusted=trusted)
         exchange.request_id = self._new_id(head.request_ids or (), trusted=trusted)
@@ -230,8 +230,6 @@ class Proxy:
             check_upgrade(head, message, payload)
         identity = self._identify(exchange, head, route, query)
         exchange.chunked = message.chunked
-        if message.chunked and version is HTTP_10:
-            raise InvalidRequest("A transfer coding needs HTTP/1.1.")
         if head.content_length is not None and head.content_length > route.body_limit:
             raise PayloadTooLarge
         endpoint = self._upstreams.choose(route)
@@ -300,6 +298,13 @@ class Proxy:
         self._events.emit(
             Event(Name.REQUEST_FAILED, Level.ERROR, exchange.request_id, address=exchange.address, fields=fields)
         )
+
+
+def _check_old(message: Message) -> None:
+    if message.version is not HTTP_10:
+        raise HttpVersionNotSupported
+    if message.chunked:
+        raise InvalidRequest("A transfer coding needs HTTP/1.1.")
 
 
 def _context(exchange: Exchange) -> RequestContext:

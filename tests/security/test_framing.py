@@ -57,6 +57,7 @@ POST = b"POST /api/x HTTP/1.1\r\n" + HEAD
         (POST + b"B\xc3\xa4d: x\r\n\r\n", 400),
         (b"GET /api/x HTTP/1.1\n" + HEAD + b"\r\n", 400),
         (b"POST /api/x HTTP/1.0\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /auth/x HTTP/1.0\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"GET /api/x\r\n\r\n", 400),
         (b"GET /api/x HTTP/0.9\r\n" + HEAD + b"\r\n", 400),
         (b"GET /api/x HTTP/2.0\r\n" + HEAD + b"\r\n", 400),
