@@ -250,9 +250,14 @@ class Fleet:
         return path
 
     def serve(self, name: str = "gateway.yaml", **sections: Any) -> GatewayProcess:
-        """A gateway that is ready."""
-        path = self.configure(name, **sections)
-        gateway = self.launch("serve", "--config", str(path), port=_port_of(path)).ready()
+        """A gateway that is ready. Between finding a free port and taking it somebody may be faster: then again."""
+        for _ in range(3):
+            path = self.configure(name, **sections)
+            gateway = self.launch("serve", "--config", str(path), port=_port_of(path))
+            until(lambda: gateway.events("gateway.started") or gateway.process.poll() is not None, "the start")  # noqa: B023
+            if gateway.process.poll() is None or "in use" not in gateway.stderr.text:
+                break
+        gateway.ready()
         key = self.database.with_suffix(".key").read_text().strip()
         WATCH.secret(key.removeprefix("1:"), "the master key")
         return gateway
