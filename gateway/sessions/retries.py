@@ -1,8 +1,8 @@
 """What repeated retries say: somebody rotates first and lets another client retry, or a network loses answers.
 
 Both look alike for a while, so suspicion takes away only what a thief lives on and an honest client can do without:
-the time before a receipt counts, and the access tokens of lost races. Proof is asked when the retries also came from
-another network than the rotation and later than a client that merely lost an answer would have come back.
+the time before a receipt counts, and the access tokens of lost races. Proof is asked when retries in a row also came
+from another network than the rotation and later than a client that merely lost an answer would have come back.
 """
 
 from __future__ import annotations
@@ -64,5 +64,6 @@ def wary(marks: tuple[RetryMark, ...], generation: int) -> bool:
 
 
 def proof_due(marks: tuple[RetryMark, ...], generation: int) -> bool:
-    """Whether retries in that many generations came late and from elsewhere."""
-    return len({mark.generation for mark in recent(marks, generation) if mark.differs}) >= LIMIT
+    """Whether retries of that many generations in a row, up to the current one, came late and from elsewhere."""
+    differing = {mark.generation for mark in marks if mark.differs}
+    return all(generation - back in differing for back in range(LIMIT))

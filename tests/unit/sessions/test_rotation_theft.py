@@ -229,6 +229,16 @@ def test_no_proof_is_asked_of_one_who_comes_back_promptly_from_another_network()
     assert model.session.proof_required
 
 
+def test_no_proof_is_asked_of_a_phone_whose_retries_are_not_in_a_row() -> None:
+    model = started()
+    for _ in range(4):
+        retried(model, 2, first=CAFE, second=HOME)
+        model.present(model.session.generation)
+    assert not model.session.proof_required
+    retried(model, 3, first=CAFE, second=HOME)
+    assert model.session.proof_required
+
+
 def test_no_proof_is_asked_for_retries_of_one_generation() -> None:
     model = started()
     model.present(1)
