@@ -22,6 +22,7 @@ from gateway.deployment import lock_timeout, open_master
 from gateway.errors import GatewayError
 from gateway.events import Event, Level, Name
 from gateway.proxy.authenticate import ProxyAuthenticator
+from gateway.proxy.entropy import PooledEntropy
 from gateway.proxy.forward import Proxy, ProxyPolicy
 from gateway.proxy.front import Front
 from gateway.proxy.identity import IdentityHeaders
@@ -143,13 +144,14 @@ class Gateway:
         """The own API and the proxy, behind one front."""
         settings = self.settings
         verifier = AccessTokenVerifier(self.keys.ring, settings.issuer, settings.tokens.audience, self.clock)
-        addresses, ids = ClientAddress(settings.server.trusted_proxies), RequestIds()
+        addresses, ids = ClientAddress(settings.server.trusted_proxies), RequestIds(PooledEntropy())
         api = build_api(self._api_services(verifier, addresses, ids))
         self.api = web.AppRunner(api, access_log=None, handle_signals=False)
         await self.api.setup()
         stack.push_async_callback(self.api.cleanup)
         self.proxy = self._proxy(verifier, addresses, ids, api)
         stack.callback(self.proxy.close)
+        stack.callback(self.index.subscribe(self.proxy.streams.revoked))
         self.front = Front(self.proxy)
 
     def _api_services(self, verifier: AccessTokenVerifier, addresses: ClientAddress, ids: RequestIds) -> ApiServices:
