@@ -65,9 +65,9 @@ def _absent(optional: bool) -> Body:
 
 def _content_type(request: web.Request) -> str | None:
     """The media type, None when none is given. A charset other than UTF-8 or a content coding is not taken."""
-    if values_of(request.raw_headers, b"content-encoding"):
+    if values_of(request, b"content-encoding"):
         raise UnsupportedMediaType("The body must not have a Content-Encoding.")
-    values = values_of(request.raw_headers, b"content-type")
+    values = values_of(request, b"content-type")
     if not values:
         return None
     if len(values) > 1:
@@ -110,7 +110,7 @@ def _parse_json(data: bytes) -> Mapping[str, object]:
     # json then, because only it can tell that a key stood there twice.
     try:
         orjson.loads(data)
-        value = json.loads(data, object_pairs_hook=_unique)
+        value = _STRICT.decode(data.decode())
     except (ValueError, RecursionError):
         raise InvalidRequest("The body is not valid JSON.") from None
     if not isinstance(value, dict):
@@ -123,6 +123,9 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) != len(pairs):
         raise InvalidRequest("A member occurs twice in the body.")
     return members
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _parse_form(data: bytes) -> Mapping[str, object]:

@@ -15,7 +15,7 @@ from gateway.web.cookies import read_cookie
 
 def require_bearer(request: web.Request) -> AccessClaims:
     """The claims of the bearer token; raises `MissingToken`, `InvalidToken`, or `InvalidRequest` for two of them."""
-    values = values_of(request.raw_headers, b"authorization")
+    values = values_of(request, b"authorization")
     if values and "access_token" in request.query:
         raise InvalidRequest("The access token is in more than one place.")
     return request.app[SERVICES].bearer.require(values, request[CONTEXT])
@@ -32,7 +32,7 @@ def optional_bearer(request: web.Request) -> AccessClaims | None:
 def refresh_token_of(request: web.Request, body: Body) -> tuple[str, Channel] | None:
     """The refresh token and the way it came; None when there is none. Both ways at once are `InvalidRequest`."""
     services = request.app[SERVICES]
-    cookie = read_cookie(values_of(request.raw_headers, b"cookie"), services.cookie.raw_name)
+    cookie = read_cookie(values_of(request, b"cookie"), services.cookie.raw_name)
     token = body.optional_text("refresh_token")
     if cookie and token is not None:
         raise InvalidRequest("The refresh token is in the cookie and in the body.")

@@ -18,7 +18,7 @@ async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Outermost: errors too must be readable to the pages that are allowed to call."""
     response = await handler(request)
     if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN not in response.headers:
-        origin = values_of(request.raw_headers, b"origin")
+        origin = values_of(request, b"origin")
         for name, value in request.app[SERVICES].origins.cors_headers(origin):
             response.headers[name] = value
     return response
@@ -29,8 +29,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Innermost: refuse what changes state from elsewhere, before body and credentials are looked at."""
     origins = request.app[SERVICES].origins
     if request.method not in _SAFE:
-        headers = request.raw_headers
-        origins.check(values_of(headers, b"origin"), values_of(headers, b"sec-fetch-site"))
+        origins.check(values_of(request, b"origin"), values_of(request, b"sec-fetch-site"))
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
@@ -44,6 +43,6 @@ def _options(request: web.Request, methods: list[str]) -> web.Response:
     """What a path takes; with the headers of a preflight when it is one."""
     response = web.Response(status=204, headers={hdrs.ALLOW: ", ".join(methods)})
     if hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
-        origin = values_of(request.raw_headers, b"origin")
+        origin = values_of(request, b"origin")
         response.headers.extend(request.app[SERVICES].origins.preflight_headers(origin, methods))
     return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -19,10 +19,25 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 CONTEXT: Final = web.RequestKey("context", RequestContext)
 
 
-def values_of(headers: RawHeaders, name: bytes) -> list[bytes]:
-    """The raw values of the header `name` (lower case), in order."""
-    size = len(name)  # compared first: most names differ by that, and folding each one is what would cost
-    return [value for key, value in headers if len(key) == size and key.lower() == name]
+HeaderIndex = Mapping[bytes, Sequence[bytes]]
+
+_INDEX: Final = web.RequestKey("header index", HeaderIndex)
+
+
+def index_headers(headers: RawHeaders) -> HeaderIndex:
+    """The raw values by lower-case name, in order."""
+    index: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        index.setdefault(name.lower(), []).append(value)
+    return index
+
+
+def values_of(request: web.BaseRequest, name: bytes) -> Sequence[bytes]:
+    """The raw values of the header `name` (lower case), in order. The headers of a request are gone through once."""
+    index = request.get(_INDEX)
+    if index is None:
+        index = request[_INDEX] = index_headers(request.raw_headers)
+    return index.get(name, ())
 
 
 class RequestContexts:
@@ -38,13 +53,13 @@ class RequestContexts:
         self._v4 = v4
         self._v6 = v6
 
-    def of(self, peer: str | None, headers: RawHeaders) -> RequestContext:
-        """The context of a request that has just arrived from `peer` with these raw headers."""
-        headers = tuple(headers)
+    def of(self, request: web.BaseRequest) -> RequestContext:
+        """The context of a request that has just arrived."""
+        peer = request.remote
         trusted = self._client.is_trusted(peer)
-        address = self._client.resolve(peer, values_of(headers, b"x-forwarded-for") if trusted else ())
-        request_id = self._ids.of(values_of(headers, b"x-request-id"), trusted=trusted)
-        agents = values_of(headers, b"user-agent")
+        address = self._client.resolve(peer, values_of(request, b"x-forwarded-for") if trusted else ())
+        request_id = self._ids.of(values_of(request, b"x-request-id"), trusted=trusted)
+        agents = values_of(request, b"user-agent")
         # Bytes that are no UTF-8 become U+FFFD: logs and stores take text.
         user_agent = agents[0].decode("utf-8", "replace") if agents else ""
         facts = client_facts(address, user_agent, v4=self._v4, v6=self._v6)

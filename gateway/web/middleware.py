@@ -34,7 +34,7 @@ def answers(contexts: RequestContexts, events: EventSink) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         context = request.get(CONTEXT)
         if context is None:
-            context = request[CONTEXT] = contexts.of(request.remote, request.raw_headers)
+            context = request[CONTEXT] = contexts.of(request)
         response: web.StreamResponse
         try:
             response = await handler(request)
