@@ -24,7 +24,10 @@ Observer = Callable[[Point], None]
 
 
 class Writer(Lane):
-    """Runs every job in a savepoint of its own, so one that fails takes back its own writes and no other's.
+    """Runs a batch of jobs as one transaction.
+
+    When a job fails the batch starts over with each job in a savepoint of its own, so that the failing one takes back
+    its own writes and no other's: work must not care about being done twice.
 
     A future settles only after COMMIT. `on_feed` is called in the event loop after a commit that grew the feed.
     """
@@ -62,28 +65,37 @@ class Writer(Lane):
         super().delivered(batch)
 
     def _commit(self, batch: list[Job]) -> None:
+        self._begin()
+        if not self._run_together(batch):
+            self._undo()
+            self._transaction.feed_grown = False
+            self._begin()
+            for job in batch:
+                self._run_beside(job)
+                self._observe(Point.AFTER_JOB)
+        self._observe(Point.BEFORE_COMMIT)
+        self._connection.execute("COMMIT")
+        self._observe(Point.AFTER_COMMIT)
+
+    def _begin(self) -> None:
         self._observe(Point.BEFORE_BEGIN)
         self._connection.execute("BEGIN IMMEDIATE")
         self._observe(Point.AFTER_BEGIN)
-        for job in batch:
-            if len(batch) == 1:
-                self._run_alone(job)
-            else:
-                self._run_beside(job)
-            self._observe(Point.AFTER_JOB)
-        self._observe(Point.BEFORE_COMMIT)
-        if self._connection.in_transaction:
-            self._connection.execute("COMMIT")
-        self._observe(Point.AFTER_COMMIT)
 
-    def _run_alone(self, job: Job) -> None:
-        job.run(self._transaction)
-        if job.error is not None:
-            self._undo()
+    def _run_together(self, batch: list[Job]) -> bool:
+        """Run the jobs without savepoints, which would be half the statements; False as soon as one fails."""
+        for job in batch:
+            job.run(self._transaction)
+            if job.error is not None:
+                return False
+            self._observe(Point.AFTER_JOB)
+        return True
 
     def _run_beside(self, job: Job) -> None:
+        """Run a job, perhaps for the second time, so that failing takes back its own writes and no other's."""
         execute = self._connection.execute
         execute("SAVEPOINT job")
+        job.error = None
         job.run(self._transaction)
         if not self._connection.in_transaction:
             # Out of space or memory: SQLite took back all of it, the others' work included.
