@@ -19,7 +19,6 @@ def configure(folder: Path, port: int, origin: int) -> Path:
         f"""
 server: {{listen: "127.0.0.1:{port}", admin_listen: null, public_url: "http://127.0.0.1:{port}"}}
 storage: {{database: "sqlite:///{folder}/gateway.db"}}
-sessions: {{max_per_user: 1000}}
 auth: {{cookie: {{secure: false}}}}
 logging: {{format: json}}
 routes:
@@ -40,9 +39,17 @@ def serve(config: Path) -> list[str]:
     return [*COMMAND, "serve", "--config", str(config)]
 
 
-def log_in(port: int, *, body: bool = False) -> dict[str, object]:
-    """Log the user in and return the answer's JSON; with `body` it carries the refresh token."""
-    form = {"username": USER, "password": PASSWORD} | ({"token_delivery": "body"} if body else {})
+def start_sessions(folder: Path, count: int) -> Path:
+    """Start sessions beside the running gateway; returns the file with their refresh tokens."""
+    made = [sys.executable, "-m", "bench.sessions", str(folder / "gateway.yaml"), str(count)]
+    tokens = folder / "tokens"
+    tokens.write_bytes(subprocess.run(made, check=True, capture_output=True, timeout=120).stdout)
+    return tokens
+
+
+def log_in(port: int) -> dict[str, object]:
+    """Log the user in and return the answer's JSON."""
+    form = {"username": USER, "password": PASSWORD}
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/auth/login",
         data=json.dumps(form).encode(),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.processes import cpu_seconds
 
@@ -23,14 +25,31 @@ class Run:
     errors: int
 
 
-def wrk(pid: int, url: str, *, seconds: float, connections: int = 64, headers: Mapping[str, str] | None = None) -> Run:
+def wrk(
+    pid: int,
+    url: str,
+    *,
+    seconds: float,
+    connections: int = 64,
+    headers: Mapping[str, str] | None = None,
+    script: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Run:
     """Drive `url` with one wrk thread and charge the CPU of `pid`'s processes to the requests answered."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "10s"]
+    command += ["-s", str(script)] if script else []
     for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
     before = cpu_seconds(pid)
-    out = subprocess.run([*command, url], capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
-    spent = cpu_seconds(pid) - before
+    done = subprocess.run(
+        [*command, url],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds + 60,
+        env={**os.environ, **(env or {})},
+    )
+    spent, out = cpu_seconds(pid) - before, done.stdout
     requests = int(_find(r"(\d+) requests in", out))
     errors = sum(int(part) for part in re.findall(r"Non-2xx or 3xx responses: (\d+)", out))
     errors += sum(int(part) for part in re.findall(r"(?:connect|read|write|timeout) (\d+)", out))
