@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -83,6 +84,7 @@ class Gateway:
         self.keys: KeyService
         self._jobs: list[asyncio.Task[object]] = []
         self._serving = False
+        self._entropy = PooledEntropy()
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Load what must be known before the first request, and start what runs behind the requests."""
@@ -107,6 +109,7 @@ class Gateway:
             self.clock,
             policies.rotation_policy(settings),
             retention=settings.sessions.retention,
+            new_id=self._new_id,
         )
         stack.push_async_callback(self.receipts.close)
         await self.follower.start()
@@ -144,7 +147,7 @@ class Gateway:
         """The own API and the proxy, behind one front."""
         settings = self.settings
         verifier = AccessTokenVerifier(self.keys.ring, settings.issuer, settings.tokens.audience, self.clock)
-        addresses, ids = ClientAddress(settings.server.trusted_proxies), RequestIds(PooledEntropy())
+        addresses, ids = ClientAddress(settings.server.trusted_proxies), RequestIds(self._entropy)
         api = build_api(self._api_services(verifier, addresses, ids))
         self.api = web.AppRunner(api, access_log=None, handle_signals=False)
         await self.api.setup()
@@ -203,6 +206,9 @@ class Gateway:
         )
         access_log = self.telemetry.access or _NoAccessLog()
         return Proxy(policy, authenticator, api, access_log, self.events, addresses, ids, self.clock)
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(bytes=self._entropy(16), version=4))
 
     def _every(self, seconds: float, work: str, do: Callable[[], Awaitable[object]]) -> None:
         """Run `do` every `seconds`; a failure is reported once per outage and tried again."""

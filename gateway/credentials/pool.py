@@ -23,8 +23,7 @@ _RETRY_AFTER = 2
 
 def default_permits() -> int:
     """The cores this process may use but one, at least one."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores - 1)
+    return max(1, (len(_usable_cpus()) or os.cpu_count() or 1) - 1)
 
 
 class HashPool:
@@ -35,7 +34,9 @@ class HashPool:
 
     def __init__(self, permits: int, queue: int) -> None:
         self._limit = permits + queue
-        self._executor = ThreadPoolExecutor(permits, thread_name_prefix="password", initializer=_lower_priority)
+        self._executor = ThreadPoolExecutor(
+            permits, thread_name_prefix="password", initializer=_settle, initargs=(_usable_cpus(),)
+        )
         self._lock = threading.Lock()
         self._taken = 0
 
@@ -72,7 +73,12 @@ class HashPool:
             self._taken -= 1
 
 
-def _lower_priority() -> None:
-    # Linux keeps a niceness per thread. The event loop goes first when both want a core.
+def _usable_cpus() -> set[int]:
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set()
+
+
+def _settle(cpus: set[int]) -> None:
+    """In a new thread: the event loop goes first when both want a core, and one it is bound to is not ours."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        os.sched_setaffinity(0, cpus)

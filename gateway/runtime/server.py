@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from gateway import tasks
 from gateway.app import Gateway, open_gateway
 from gateway.clock import SystemClock
 from gateway.events import Event, Level, Name
+from gateway.runtime.affinity import one_cpu
 from gateway.runtime.listeners import bind
 from gateway.settings.model import Settings
 
@@ -48,7 +50,13 @@ async def _serve(settings: Settings, when_ready: WhenReady | None) -> None:
             admin = bind(settings.server.admin_listen)
             sockets.callback(admin.close)
         async with open_gateway(settings, SystemClock()) as gateway:
-            await _serve_until(stop, gateway, public, admin, when_ready)
+            # Only now: the password threads keep the CPUs that were there before.
+            bound = one_cpu() if settings.server.cpu_affinity else None
+            watch = tasks.spawn(bound.watch(), name="cpu affinity") if bound is not None else None
+            try:
+                await _serve_until(stop, gateway, public, admin, when_ready)
+            finally:
+                await tasks.cancel(watch)
 
 
 async def _serve_until(

@@ -92,6 +92,10 @@ class ServerSettings(Section):
         description="The URL browsers use: own origin and token issuer. Follows `listen` while it is not set.",
     )
     workers: Workers = Field(default=1, description="Worker processes; auto (0): one per core.")
+    cpu_affinity: Flag = Field(
+        default=True,
+        description="Keep the threads of a worker on one CPU, and move them when others crowd it (Linux).",
+    )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(), description="CIDRs whose X-Forwarded-* headers are believed."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway.clock import Clock
@@ -29,6 +30,7 @@ SECURITY: Final = frozenset(
 _ROUTINE_OUTCOMES: Final = frozenset({"rotated", "race"})
 _SEVERITY: Final = {Level.INFO: 20, Level.WARNING: 30, Level.ERROR: 40}
 _LONGEST_AGENT: Final = 512
+_scrubbed = lru_cache(maxsize=4096)(scrub)  # the same few user agents and words, over and over
 
 
 class EventLog:
@@ -82,11 +84,16 @@ class EventLog:
             "user_id": event.user_id,
             "session_id": event.session_id,
             "client.address": event.address,
-            "user_agent.original": scrub(event.user_agent[:_LONGEST_AGENT]) if event.user_agent else None,
+            "user_agent.original": _scrubbed(event.user_agent[:_LONGEST_AGENT]) if event.user_agent else None,
         }
         document |= {key: value for key, value in who.items() if value is not None}
         for key, value in event.fields.items():
-            document.setdefault(key, scrub(value) if isinstance(value, str) else value)
+            document.setdefault(
+                key,
+                (_scrubbed(value) if len(value) <= _LONGEST_AGENT else scrub(value))
+                if isinstance(value, str)
+                else value,
+            )
         return document
 
 

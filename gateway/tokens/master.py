@@ -93,7 +93,7 @@ class MasterKeys:
         if extracted is None:
             extracted = hmac.digest(salt, self._key(kid), "sha256")
             self._extracted[kid, salt] = extracted
-        return hmac.digest(extracted, info + b"\x01", "sha256")
+        return hmac.new(extracted, info + b"\x01", "sha256").digest()
 
     def seal(self, plaintext: bytes, purpose: bytes, *, kid: int | None = None) -> tuple[int, bytes]:
         """Encrypt (AES-256-GCM) under the current key, or under `kid`; opens only with the same `purpose`.

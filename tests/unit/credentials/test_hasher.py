@@ -161,6 +161,6 @@ def test_elsewhere_priority_and_cores_are_left_to_the_system(monkeypatch: pytest
     monkeypatch.setattr(pool_module.sys, "platform", "darwin")
     monkeypatch.setattr(pool_module.os, "cpu_count", lambda: 6)
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    pool_module._lower_priority()
+    pool_module._settle(set())
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
     assert default_permits() == 5
