@@ -155,11 +155,11 @@ def _write_readme(path: Path, found: dict[str, dict]) -> None:  # type: ignore[t
             f"| {shown} | {row['cpu_us']:.0f} | {ratio:.2f} | {row['per_second']:,.0f} | {row['p99_ms']:.1f} |"
         )
     cost = found["refresh"]
-    lines += [
-        "",
-        f"A durable refresh on SQLite, signed with EdDSA: {cost['cpu_us']:.0f} µs of CPU, "
-        + f"{cost['per_second']:,.0f} a second in one worker, p99 {cost['p99_ms']:.0f} ms with {REFRESH_CLIENTS} clients.",
-    ]
+    summary = (
+        f"A durable refresh on SQLite, signed with EdDSA: {cost['cpu_us']:.0f} µs of CPU, {cost['per_second']:,.0f} a "
+        f"second in one worker, p99 {cost['p99_ms']:.0f} ms with {REFRESH_CLIENTS} clients."
+    )
+    lines += ["", summary]
     before, _, rest = path.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
