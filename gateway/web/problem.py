@@ -16,6 +16,7 @@ from gateway.errors import (
     TemporarilyUnavailable,
     TooManyAttempts,
 )
+from gateway.tokens.access_token import INVALID_DETAIL
 
 REALM: Final = "gateway"
 MEDIA_TYPE: Final = "application/problem+json"
@@ -26,7 +27,7 @@ RETRY_AFTER: Final = 1  # seconds, where the error does not say
 _DETAILS: Final[dict[str, str]] = {
     "server_error": "The gateway failed to answer. The request id helps its operator to find out why.",
     "invalid_request": "The request cannot be understood.",
-    "invalid_token": "The access token is malformed, expired or revoked.",
+    "invalid_token": INVALID_DETAIL,
     "missing_token": "This call needs an access token in the Authorization header.",
     "invalid_credentials": "The user name or the password is wrong.",
     "invalid_grant": "The refresh token is missing, expired, revoked or not one of ours. Log in again.",

@@ -21,6 +21,7 @@ from gateway.errors import (
     TemporarilyUnavailable,
     TooManyAttempts,
 )
+from gateway.tokens.access_token import INVALID_DETAIL
 from gateway.web.problem import Rendered, detail_of, render
 
 ERRORS = [
@@ -72,6 +73,11 @@ def test_missing_token_challenges_without_an_error_code() -> None:
 @pytest.mark.parametrize("error", [InvalidGrant(), InvalidCredentials()])
 def test_refusals_that_are_not_about_an_access_token_challenge_plainly(error: GatewayError) -> None:
     assert headers_of(render(error, "r"))["WWW-Authenticate"] == 'Bearer realm="gateway"'
+
+
+def test_a_revoked_token_is_answered_like_one_that_was_never_ours() -> None:
+    revoked, forged = InvalidToken(debug="session_revoked"), InvalidToken(INVALID_DETAIL, debug="wrong signature")
+    assert render(revoked, "r1") == render(forged, "r1")
 
 
 def test_invalid_token_challenge() -> None:
