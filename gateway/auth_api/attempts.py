@@ -15,7 +15,7 @@ from gateway.risk.facts import RequestContext
 from gateway.risk.network import network_prefix
 
 T = TypeVar("T")
-_REVOKED: Final = "revoked_meanwhile"
+_REVOKED: Final = "revoked"
 
 
 def throttled_network(context: RequestContext) -> str:

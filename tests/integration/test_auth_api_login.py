@@ -165,7 +165,7 @@ async def test_a_revocation_beside_the_log_in_wins(api: Api) -> None:
     authenticator.authenticate = slow  # type: ignore[method-assign,assignment]
     answer = await api.post("login", json=GOOD)
     assert (answer.status, answer.error) == (401, "invalid_credentials")
-    assert [event.fields["reason"] for event in api.bench.named(Name.LOGIN_FAILED)] == ["revoked_meanwhile"]
+    assert [event.fields["reason"] for event in api.bench.named(Name.LOGIN_FAILED)] == ["revoked"]
 
 
 async def throttled(api: Api, username: str = "ada", **options: object) -> bool:
