@@ -76,7 +76,7 @@ class Refresher:
         decision, user = rotation.decision, rotation.user
         session = decision.session or rotation.before
         if decision.grant is None or session is None or user is None:
-            raise _refusal(decision)
+            raise _refusal(decision, self._policy)
         return self._issuance.issue(session, user, decision.grant, decision.successor, decision.outcome, rotation.now)
 
     def _parse(self, token: str, ctx: RequestContext) -> PresentedToken:
@@ -103,8 +103,9 @@ class Refresher:
             raise TemporarilyUnavailable(debug=error.debug, retry_after=error.retry_after or _RETRY_AFTER) from error
 
 
-def _refusal(decision: Decision) -> GatewayError:
+def _refusal(decision: Decision, policy: RotationPolicy) -> GatewayError:
     reason = decision.reason
     if reason is Reason.REAUTH_REQUIRED:
-        return InsufficientUserAuthentication(debug=reason)
+        max_age = None if policy.reauth_after is None else int(policy.reauth_after)
+        return InsufficientUserAuthentication(debug=reason, max_age=max_age)
     return _REFUSALS.get(decision.outcome, InvalidGrant)(debug=reason)

@@ -128,6 +128,7 @@ async def test_an_old_login_must_prove_itself_again() -> None:
         answer = await refresh(api, login.cookie)
         assert (answer.status, answer.error) == (401, "insufficient_user_authentication")
         assert 'error="insufficient_user_authentication"' in answer.headers["WWW-Authenticate"]
+        assert 'max_age="3600"' in answer.headers["WWW-Authenticate"]
 
 
 async def test_a_busy_store_logs_nobody_out(api: Api) -> None:
