@@ -53,7 +53,8 @@ class Writer(Lane):
         except BaseException as error:  # noqa: BLE001 - every caller gets it; the thread must live on
             self._undo()
             for job in batch:
-                job.error = job.error or error
+                # A refusal of its own may rest on what another job of the batch wrote, and that is gone too.
+                job.error = error
         else:
             self._feed_grown = self._feed_grown or self._transaction.feed_grown
 

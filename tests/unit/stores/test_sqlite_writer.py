@@ -106,6 +106,20 @@ async def test_a_commit_that_fails_fails_everyone(writer: Writer, trace: Gate) -
     assert await numbers(writer) == [2]
 
 
+async def test_a_refusal_that_rests_on_what_was_never_committed_is_not_given(writer: Writer, trace: Gate) -> None:
+    original = trace.__call__
+
+    def observe(point: Point) -> None:
+        original(point)
+        if point is Point.BEFORE_COMMIT and trace.points.count(point) == 2:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    writer._observe = observe
+    results = await batched(writer, trace, insert(1), insert(1))
+    assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
+    assert await writer.run(insert(1)) == 1
+
+
 async def test_when_sqlite_takes_everything_back_nothing_is_acknowledged(writer: Writer, trace: Gate) -> None:
     def takes_all_back(transaction: Transaction) -> int:
         transaction.execute("ROLLBACK")
