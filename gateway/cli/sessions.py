@@ -15,6 +15,7 @@ from gateway.errors import InvalidRequest, NotFound
 from gateway.sessions.ports import Ended
 from gateway.sessions.session import RevokeReason, Session
 from gateway.settings.model import Settings
+from gateway.stores.transitions import is_live
 
 _PAGE = 1000
 
@@ -77,7 +78,7 @@ async def _list(settings: Settings, who: str | None) -> tuple[list[Session], dic
         if who is None:
             found = await _all_live(deployment)
         elif (one := await sessions_.get(_session_id(who))) is not None:
-            found = [one] if one.revoked_at is None else []
+            found = [one] if is_live(one, await sessions_.now()) else []
         else:
             user = await _user(deployment, who)
             found = list(await sessions_.list_live(user.user_id))

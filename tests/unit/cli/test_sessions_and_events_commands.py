@@ -96,6 +96,17 @@ def test_list_shows_live_sessions_of_all_of_a_user_or_one() -> None:
     assert "Firefox on Linux" in table
 
 
+def test_list_does_not_show_a_session_past_its_limit_that_nobody_has_marked() -> None:
+    async def work(stores: Stores) -> str:
+        user = a_user("ada")
+        await stores.users.add(user)
+        session = a_session(user.user_id, CLOCK.now() - 10, idle_expires_at=CLOCK.now() - 1)
+        await stores.sessions.create(session, user_epoch=0, max_per_user=50)
+        return session.sid
+
+    assert json.loads(run("sessions", "list", with_stores(work), "--json").stdout) == []
+
+
 def test_revoke_ends_one_session_or_all_of_a_user_and_says_so_in_the_events() -> None:
     ada, bob, again = log_in("ada", "bob", "ada")
     assert run("sessions", "revoke", bob.sid).stdout == "ended 1 session\n"
