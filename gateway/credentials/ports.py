@@ -34,8 +34,13 @@ class UserStore(Protocol):
         """Replace a hash by a stronger one of the same password, if it is still `old`. Ends nothing."""
         ...
 
-    async def set_password(self, user_id: str, password_hash: str, *, keep: str | None = None) -> Ended:
-        """Store a new password's hash and end the user's sessions but `keep`, reason PASSWORD_CHANGED."""
+    async def set_password(
+        self, user_id: str, password_hash: str, *, keep: str | None = None, old: str | None = None
+    ) -> Ended:
+        """Store a new password's hash and end the user's sessions but `keep`, reason PASSWORD_CHANGED.
+
+        With `old`, only for an active user whose hash is still that; otherwise raises `InvalidCredentials`.
+        """
         ...
 
     async def set_active(self, user_id: str, active: bool) -> Ended:

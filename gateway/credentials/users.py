@@ -117,11 +117,11 @@ class UserService:
         check_new_password(new, self._policy)
         user = await authenticator.confirm(user_id, current)
         hashed = await self._hasher.hash(new)
-        fresh = await self._store.by_id(user_id)
-        if fresh is None or not fresh.active or fresh.password_hash != user.password_hash:
+        try:
             # An administrator's reset that ran beside this wins: it may be there to shut this very caller out.
-            raise InvalidCredentials(debug="the password was changed meanwhile")
-        return await self._store.set_password(user_id, hashed, keep=keep)
+            return await self._store.set_password(user_id, hashed, keep=keep, old=user.password_hash)
+        except NotFound:
+            raise InvalidCredentials(debug="the user was removed meanwhile") from None
 
     async def enable(self, user_id: str) -> None:
         """Let the user log in again. Nothing that was ended comes back."""

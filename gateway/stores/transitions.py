@@ -120,6 +120,12 @@ def admit(user: User | None, user_epoch: int, password_changed_at: float | None)
     return user
 
 
+def admit_change(user: User, old: str | None) -> None:
+    """Let a user's own change of password pass while the hash it was proven against stands; a reset beside it wins."""
+    if old is not None and (not user.active or user.password_hash != old):
+        raise InvalidCredentials(debug="the password was changed or the user disabled meanwhile")
+
+
 def make_room(sessions: Iterable[Session], max_per_user: int, now: float) -> Effects:
     """Evict the longest idle of the user's live sessions so that one more stays within the limit."""
     live = sorted((s for s in sessions if is_live(s, now)), key=lambda s: (s.last_seen_at, s.created_at, s.sid))

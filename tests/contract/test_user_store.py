@@ -9,7 +9,7 @@ from support.clock import FrozenClock
 from support.stores import a_user, log_in
 
 from gateway.credentials.user import User
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, InvalidCredentials, NotFound
 from gateway.sessions.ports import Ended, EndedSession, FeedKind
 from gateway.sessions.session import RevokeReason
 from gateway.stores.bundle import Stores
@@ -77,6 +77,22 @@ async def test_a_new_password_keeps_the_session_that_set_it(stores: Stores, user
     assert [(entry.kind, entry.key) for entry in ended.feed] == [(FeedKind.SESSION, other.sid)]
     assert (await stored(stores, user)).epoch == 0
     assert await stores.sessions.list_live() == (await client.stored(),)
+
+
+@pytest.mark.parametrize(("active", "old"), [(True, "another-hash"), (False, "old-hash")])
+async def test_a_change_proven_against_what_is_gone_changes_nothing(
+    stores: Stores, user: User, active: bool, old: str
+) -> None:
+    await stores.users.set_active(user.user_id, active)
+    before = await stored(stores, user)
+    with pytest.raises(InvalidCredentials):
+        await stores.users.set_password(user.user_id, "new-hash", old=old)
+    assert await stored(stores, user) == before
+
+
+async def test_a_change_proven_against_the_stored_hash_passes(stores: Stores, user: User) -> None:
+    await stores.users.set_password(user.user_id, "new-hash", old="old-hash")
+    assert (await stored(stores, user)).password_hash == "new-hash"
 
 
 async def test_disabling_ends_everything_and_enabling_revives_nothing(stores: Stores, user: User) -> None:

@@ -49,9 +49,15 @@ class MemoryUsers:
         self._db.users[user_id] = replace(user, password_hash=new)
         return True
 
-    async def set_password(self, user_id: str, password_hash: str, *, keep: str | None = None) -> Ended:
-        """Store a new password's hash and end the user's sessions but `keep`, reason PASSWORD_CHANGED."""
+    async def set_password(
+        self, user_id: str, password_hash: str, *, keep: str | None = None, old: str | None = None
+    ) -> Ended:
+        """Store a new password's hash and end the user's sessions but `keep`, reason PASSWORD_CHANGED.
+
+        With `old`, only for an active user whose hash is still that; otherwise raises `InvalidCredentials`.
+        """
         user = self._known(user_id)
+        transitions.admit_change(user, old)
         now = self._db.clock.now()
         self._db.users[user_id] = replace(user, password_hash=password_hash, password_changed_at=now)
         return self._end_all(user, RevokeReason.PASSWORD_CHANGED, now, keep)

@@ -68,11 +68,17 @@ class SqliteUsers:
 
         return await self._writer.run(work)
 
-    async def set_password(self, user_id: str, password_hash: str, *, keep: str | None = None) -> Ended:
-        """Store a new password's hash and end the user's sessions but `keep`, reason PASSWORD_CHANGED."""
+    async def set_password(
+        self, user_id: str, password_hash: str, *, keep: str | None = None, old: str | None = None
+    ) -> Ended:
+        """Store a new password's hash and end the user's sessions but `keep`, reason PASSWORD_CHANGED.
+
+        With `old`, only for an active user whose hash is still that; otherwise raises `InvalidCredentials`.
+        """
 
         def work(transaction: Transaction) -> Ended:
             user = _known(transaction, user_id)
+            transitions.admit_change(user, old)
             now = self._clock.now()
             transaction.execute(
                 "UPDATE users SET password_hash = ?, password_changed_at = ? WHERE user_id = ?",

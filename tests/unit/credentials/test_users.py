@@ -9,6 +9,7 @@ from gateway.credentials.passwords import PasswordPolicy
 from gateway.credentials.user import User
 from gateway.credentials.users import UserService
 from gateway.errors import Conflict, InvalidCredentials, InvalidRequest, NotFound
+from gateway.sessions.ports import Ended
 
 GOOD = "correct horse"
 
@@ -121,6 +122,37 @@ async def test_an_administrators_reset_beside_a_change_wins(
     with pytest.raises(InvalidCredentials):
         await change(bench, user, GOOD, "battery staple")
     assert (await bench.users.find("alice")).password_hash == reset
+
+
+async def test_a_reset_at_the_very_last_moment_wins_too(
+    bench: CredentialBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await bench.users.add("alice", GOOD)
+    store_password = bench.stores.users.set_password
+
+    async def store_after_reset(user_id: str, password_hash: str, **options: str | None) -> Ended:
+        await store_password(user_id, "reset")
+        return await store_password(user_id, password_hash, **options)
+
+    monkeypatch.setattr(bench.stores.users, "set_password", store_after_reset)
+    with pytest.raises(InvalidCredentials):
+        await change(bench, user, GOOD, "battery staple")
+    assert (await bench.users.find("alice")).password_hash == "reset"
+
+
+async def test_a_user_removed_beside_a_change_gets_the_answer_to_a_wrong_password(
+    bench: CredentialBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await bench.users.add("alice", GOOD)
+    hash_password = bench.hasher.hash
+
+    async def hash_while_removed(password: str) -> str:
+        await bench.stores.users.remove(user.user_id)
+        return await hash_password(password)
+
+    monkeypatch.setattr(bench.hasher, "hash", hash_while_removed)
+    with pytest.raises(InvalidCredentials):
+        await change(bench, user, GOOD, "battery staple")
 
 
 async def test_the_policy_is_the_operators(bench: CredentialBench) -> None:
