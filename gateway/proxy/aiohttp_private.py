@@ -189,16 +189,21 @@ class ClientConnection(RequestHandler):
         if self._deaf or self._parser is None:
             return
         messages: Any
+        body = self._open_body
+        held = body.total_bytes if body is not None else 0
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
         except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
             self._garbled(error, data)
             return
-        if self._open_body is not None:
+        size = len(data)
+        if body is not None:
+            # Of what came, the end of a body is no part of the next head; behind a chunked one nothing is read.
+            size = 0 if self._chunked else size - (body.total_bytes - held)
             messages = self._body_progress(messages, data)
         if not messages:
-            if data and self._open_body is None:
-                self._await_head(len(data))
+            if self._open_body is None:
+                self._between(size, upgraded=upgraded)
             return
         self._head_size = 0
         if len(messages) > 1 or messages[0][1] is not NO_BODY:
@@ -376,9 +381,13 @@ class ClientConnection(RequestHandler):
             return []
         return messages
 
-    def _await_head(self, size: int) -> None:
-        """Part of a head came: the rest must follow in time, and not be endless."""
-        if self._deaf:
+    def _between(self, size: int, *, upgraded: bool) -> None:
+        """Bytes that began no request and belong to no body. Part of a head: the rest must follow in time, and not be
+        endless.
+        """
+        if upgraded:  # by a request with a body, and the parser has dropped what came behind that
+            self._deaf = True
+        if self._deaf or size <= 0:
             return
         if self._head_size == 0 and not self._busy:
             self._timer.set(self._loop.time() + self._limits.head)
@@ -426,7 +435,9 @@ class ClientConnection(RequestHandler):
         if transport is None or transport.is_closing():
             return
         if lingering and transport.can_write_eof():
-            self._timer.set(self._loop.time() + self._limits.linger)
+            # A slow client first has to read what is still here.
+            unread = transport.get_write_buffer_size()
+            self._timer.set(self._loop.time() + (self._limits.stall if unread else self._limits.linger))
             transport.write_eof()
             if self._reading_paused or self._buffer_paused:
                 self._reading_paused = self._buffer_paused = False

@@ -315,8 +315,10 @@ class UpstreamConnection(asyncio.Protocol):
         if chunked is not None:
             self._body = NO_BODY
             if not chunked.endswith(_CHUNKED_END):
-                # Trailers stay in aiohttp's parser and would stand among the headers of the next response.
+                # Trailers stay in aiohttp's parser and would stand among the headers of the next response. Part of a
+                # second response would be lost with the parser, and its rest taken for the answer to somebody else.
                 self._chunk_parser = None
+                self._close = self._close or not (chunked.endswith(_HEAD_END) or _HEAD_END.endswith(chunked))
         self._leg = None
         self._next = _HEAD
         if self._close or not self.request_sent or self.transport is None:
