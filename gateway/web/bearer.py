@@ -85,10 +85,11 @@ def bearer_token(values: Sequence[bytes]) -> bytes | None:
         return None
     if len(values) > 1:
         raise InvalidRequest("There is more than one Authorization header.")
-    scheme, _, token = values[0].strip(b" \t").partition(b" ")
+    value = values[0].strip(b" \t")
+    scheme = value.replace(b"\t", b" ").partition(b" ")[0]  # a tab ends it too, but no token begins with one
     if scheme.lower() != b"bearer":
         return None
-    token = token.strip(b" ")
+    token = value[len(scheme) :].strip(b" ")
     if len(token) > MAX_TOKEN or _TOKEN.fullmatch(token) is None:
         raise InvalidToken(debug="malformed bearer credentials")
     return token

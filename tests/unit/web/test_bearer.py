@@ -68,6 +68,8 @@ def test_token_of_the_header(values: list[bytes], token: bytes | None) -> None:
         b"Bearer =",
         b'Bearer "a"',
         b"Bearer \ta",
+        b"Bearer\ta",
+        b"bearer\t a",
         b"Bearer " + b"a" * (MAX_TOKEN + 1),
         b"Bearer " + b"a" * 10_240,
     ],
