@@ -18,6 +18,7 @@ from gateway.web.bearer import Denies, NotesUse, Verifies, bearer_token
 
 STALE_SECONDS: Final = 5.0
 _QUERY_TOKEN: Final = "access_token="
+_QUERY_SEPARATORS: Final = ("?", "&", ";")
 
 
 class HasEpoch(Protocol):
@@ -88,7 +89,7 @@ class ProxyAuthenticator:
             if token is None:
                 return self._anonymous(route)
             entry = self._cache.get(token, self._identity, now) or self._verify(token)
-        if query and _QUERY_TOKEN in query:
+        if query and _QUERY_TOKEN in query and any(mark + _QUERY_TOKEN in query for mark in _QUERY_SEPARATORS):
             raise InvalidRequest("The access token is in the Authorization header and in the query.")
         claims = entry.claims
         if (reason := self._denials.denial(claims)) is not None:
