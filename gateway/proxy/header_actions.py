@@ -55,6 +55,8 @@ REQUEST_NAMES: Final[dict[bytes, int]] = {
 _VOUCHED: Final = frozenset(
     {
         b"forwarded",
+        b"forwarded-for",
+        b"x-forwarded",
         b"x-real-ip",
         b"x-client-ip",
         b"x-cluster-client-ip",

@@ -90,6 +90,7 @@ VOUCHED = (
     "X-Forwarded-For: 1.2.3.4", "X_Forwarded_For: 1.2.3.4", "X-Forwarded-Host: evil", "X-Forwarded-Proto: https",
     "X-Forwarded-Uri: /evil", "X-Forwarded-Prefix: /evil", "X-Original-Url: /evil", "X-Rewrite-Url: /evil",
     "X-Real-Ip: 1.2.3.4", "Forwarded: for=1.2.3.4", "True-Client-Ip: 1.2.3.4", "X-Request-Id: evil",
+    "X-Forwarded: for=1.2.3.4", "Forwarded-For: 1.2.3.4",
 )  # fmt: skip
 
 
