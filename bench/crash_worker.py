@@ -18,7 +18,7 @@ from gateway.clock import SystemClock
 from gateway.risk.facts import ClientFacts
 from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import RotationAttempt
-from gateway.sessions.session import Channel, RevokeReason, Session
+from gateway.sessions.session import Channel, RevokeReason, Session, begin_session
 from gateway.stores.bundle import Stores
 from gateway.stores.sqlite import Point, open_sqlite
 
@@ -30,27 +30,7 @@ ROOMY = 10_000
 
 def new_session(now: float) -> Session:
     """A log-in of the storm's one user."""
-    return Session(
-        sid=str(uuid.uuid4()),
-        user_id=USER,
-        channel=Channel.BODY,
-        kid=1,
-        created_at=now,
-        auth_time=now,
-        amr=("pwd",),
-        generation=1,
-        delivery=1,
-        confirmed_generation=0,
-        presented_generation=0,
-        rotated_at=now,
-        last_seen_at=now,
-        last_passive_at=0.0,
-        max_access_exp=now + POLICY.access_ttl,
-        idle_expires_at=now + POLICY.idle_ttl,
-        absolute_expires_at=now + POLICY.absolute_ttl,
-        bound=FACTS,
-        seen=FACTS,
-    )
+    return begin_session(str(uuid.uuid4()), USER, Channel.BODY, FACTS, now, POLICY)
 
 
 def attempt(sid: str, generation: int) -> RotationAttempt:

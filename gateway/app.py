@@ -71,6 +71,7 @@ class Gateway:
         self.clock = clock
         self.index = RevocationIndex()
         self.receipts = ReceiptQueue(stores.sessions, clock, self.events)
+        self._denied_use = DeniedUse(self.events)  # one for both faces: it tells once per token
         self.follower = RevocationFollower(stores.sessions, self.index, clock, self.events)
         self.hasher = PasswordHasher()
         self.users = UserService(
@@ -167,7 +168,7 @@ class Gateway:
             authenticator=Authenticator(self.stores.users, self.hasher, self.events),
             throttle=LoginThrottle(clock, throttle),
             refresh_throttle=RefreshThrottle(clock, throttle),
-            bearer=BearerAuthenticator(verifier, self.index, self.receipts, DeniedUse(self.events)),
+            bearer=BearerAuthenticator(verifier, self.index, self.receipts, self._denied_use),
             jwks=lambda: jwks_document(self.keys.ring),
             contexts=RequestContexts(addresses, ids, clock, v4=prefix.v4, v6=prefix.v6),
             origins=CrossSitePolicy(settings.server.public_url, settings.auth.allowed_origins),
@@ -192,7 +193,7 @@ class Gateway:
             VerifiedTokenCache(VERIFIED_TOKENS, ring),
             self.index,
             self.receipts,
-            DeniedUse(self.events),
+            self._denied_use,
             identity,
             self.clock,
             self.follower.staleness,

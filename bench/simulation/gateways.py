@@ -12,7 +12,7 @@ from gateway.sessions.decision import AccessGrant, Decision, Outcome, RevokeScop
 from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import RotationAttempt
 from gateway.sessions.rotation import decide
-from gateway.sessions.session import Channel, Session
+from gateway.sessions.session import Channel, Session, begin_session
 
 ACCESS_TTL = 900.0
 
@@ -111,27 +111,7 @@ class ReceiptConfirmed:
     def log_in(self, facts: ClientFacts, now: float) -> Answer:
         """Start the session."""
         policy = self.policy
-        self._session = Session(
-            sid="s",
-            user_id="u",
-            channel=self.channel,
-            kid=1,
-            created_at=now,
-            auth_time=now,
-            amr=("pwd",),
-            generation=1,
-            delivery=1,
-            confirmed_generation=0,
-            presented_generation=0,
-            rotated_at=now,
-            last_seen_at=now,
-            last_passive_at=0.0,
-            max_access_exp=now + policy.access_ttl,
-            idle_expires_at=now + policy.idle_ttl,
-            absolute_expires_at=now + policy.absolute_ttl,
-            bound=facts,
-            seen=facts,
-        )
+        self._session = begin_session("s", "u", self.channel, facts, now, policy)
         return Answer(Kind.OK, 1, Access(1, 1, now + policy.access_ttl, now + policy.receipt_after))
 
     def refresh(self, token: int, facts: ClientFacts, now: float, waited: float, who: str) -> Answer:

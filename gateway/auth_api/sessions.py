@@ -48,7 +48,7 @@ def _members(session: Session, current: str) -> dict[str, object]:
         "current": session.sid == current,
         "created_at": timestamp(session.created_at),
         "last_used_at": timestamp(session.last_seen_at),
-        "expires_at": timestamp(min(session.idle_expires_at, session.absolute_expires_at)),
+        "expires_at": timestamp(session.ends_at),
         "ip": session.seen.address,
         "device": session.seen.device,
         "location": None,

@@ -66,17 +66,14 @@ def demo(port: int | None) -> None:
     folder = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
     try:
         with closing(bind("127.0.0.1:0")) as backend:
-            settings = _settings(folder, port or _free_port(), backend.getsockname()[1])
+            if port is None:
+                with closing(bind("127.0.0.1:0")) as probe:
+                    port = probe.getsockname()[1]
+            settings = _settings(folder, port, backend.getsockname()[1])
             run(settings, when_ready=_Show(folder, backend))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     click.echo("\nThe demo has ended; nothing is left of it.")
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _settings(folder: Path, port: int, backend: int) -> Settings:

@@ -15,7 +15,6 @@ from gateway.errors import InvalidRequest, NotFound
 from gateway.sessions.ports import Ended
 from gateway.sessions.session import RevokeReason, Session
 from gateway.settings.model import Settings
-from gateway.stores.transitions import is_live
 
 _PAGE = 1000
 
@@ -41,7 +40,7 @@ def list_sessions(who: str | None, config_path: Path | None, as_json: bool) -> N
             names.get(session.user_id, session.user_id),
             output.timestamp(session.created_at),
             output.timestamp(session.last_seen_at),
-            output.timestamp(min(session.idle_expires_at, session.absolute_expires_at)),
+            output.timestamp(session.ends_at),
             session.seen.address,
             session.seen.device,
         )
@@ -78,7 +77,7 @@ async def _list(settings: Settings, who: str | None) -> tuple[list[Session], dic
         if who is None:
             found = await _all_live(deployment)
         elif (one := await sessions_.get(_session_id(who))) is not None:
-            found = [one] if is_live(one, await sessions_.now()) else []
+            found = [one] if one.is_live(await sessions_.now()) else []
         else:
             user = await _user(deployment, who)
             found = list(await sessions_.list_live(user.user_id))
@@ -154,7 +153,7 @@ def _document(session: Session, names: dict[str, str]) -> dict[str, object]:
         "username": names.get(session.user_id),
         "created_at": session.created_at,
         "last_used_at": session.last_seen_at,
-        "expires_at": min(session.idle_expires_at, session.absolute_expires_at),
+        "expires_at": session.ends_at,
         "ip": session.seen.address,
         "device": session.seen.device,
         "generation": session.generation,

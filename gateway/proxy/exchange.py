@@ -188,7 +188,7 @@ class Exchange:
         self.status = status
         self._responded = True
         modern = message.version is HTTP_11
-        keep_alive = client.keeps_alive and not message.should_close and not message.upgrade and self.payload.is_eof()
+        keep_alive = self._may_keep_alive()
         chunk_out = False
         framing = b""
         if head.length is not None:
@@ -307,13 +307,16 @@ class Exchange:
         message = self.message
         self.status = error.status
         self.request_id = self.request_id or self._proxy.new_request_id()
-        keep_alive = (
-            self.payload.is_eof() and not message.should_close and not message.upgrade and self.client.keeps_alive
-        )
+        keep_alive = self._may_keep_alive()
         answer = problem_bytes(error, self.request_id, keep_alive=keep_alive, head_only=message.method == "HEAD")
         self.response_size = len(answer) - answer.index(b"\r\n\r\n") - 4
         self.client.write(answer)
         self._finish(keep_alive=keep_alive)
+
+    def _may_keep_alive(self) -> bool:
+        """Whether another request may follow, as far as the request and the client's connection say."""
+        message = self.message
+        return self.client.keeps_alive and not message.should_close and not message.upgrade and self.payload.is_eof()
 
     def _finish(self, *, keep_alive: bool) -> None:
         self._end()

@@ -7,19 +7,14 @@ import os
 import socket
 
 from gateway.errors import CannotStart
+from gateway.settings.types import split_listen
 
 _BACKLOG = 2048
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port` as host and port; an empty host means every interface."""
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def bind(address: str) -> socket.socket:
     """A listening TCP socket on `address`; `CannotStart` says why there is none."""
-    host, port = split_address(address)
+    host, port = split_listen(address)
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

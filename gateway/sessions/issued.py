@@ -51,14 +51,13 @@ class Issuance:
         self, session: Session, user: User, grant: AccessGrant, successor: int | None, outcome: Outcome, now: float
     ) -> Issued:
         """`user` and `session` as read and written under the lock; `now` is the store's time of that."""
-        ends = min(session.idle_expires_at, session.absolute_expires_at)
         return Issued(
             session=session,
             user=user,
             access_token=self._access.issue(self._claims(session, user, grant, now)),
             expires_in=max(0, int(grant.expires_at) - int(now)),
             refresh_token=None if successor is None else self._refresh.issue(session.kid, session.sid, successor),
-            refresh_expires_in=max(0, int(ends - now)),
+            refresh_expires_in=max(0, int(session.ends_at - now)),
             outcome=outcome,
             rotated_at=session.rotated_at,
         )

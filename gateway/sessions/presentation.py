@@ -68,7 +68,7 @@ def dead_reason(session: Session, snapshot: Snapshot, attempt: RotationAttempt, 
     """Why nothing can come of the token any more, if so."""
     if session.revoked_at is not None:
         return Reason.REVOKED
-    if now >= min(session.idle_expires_at, session.absolute_expires_at):
+    if now >= session.ends_at:
         return Reason.EXPIRED
     if snapshot.user is None or not snapshot.user.active:
         return Reason.USER_DISABLED

@@ -18,7 +18,7 @@ from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import Ended, SessionStore
 from gateway.sessions.receipts import ReceiptQueue
 from gateway.sessions.refresh import Refresher
-from gateway.sessions.session import Channel, RevokeReason, Session
+from gateway.sessions.session import Channel, RevokeReason, Session, begin_session
 from gateway.tokens.access_token import AccessTokenIssuer
 from gateway.tokens.claims import AccessClaims
 from gateway.tokens.errors import ForgedToken
@@ -66,9 +66,9 @@ class SessionService:
 
         Raises `InvalidCredentials` when the user was revoked, disabled or removed since.
         """
-        now = await self._store.now()
+        now, kid = await self._store.now(), self._refresh_tokens.kid
         created = await self._store.create(
-            self._new_session(user, channel, ctx, amr, now),
+            begin_session(self._new_id(), user.user_id, channel, ctx.facts, now, self._policy, kid=kid, amr=amr),
             user_epoch=user.epoch,
             max_per_user=self._policy.max_per_user,
             password_changed_at=user.password_changed_at,
@@ -144,7 +144,7 @@ class SessionService:
     async def is_live(self, sid: str) -> bool:
         """Whether the session could be refreshed now."""
         session = await self._store.get(sid)
-        return session is not None and _is_live(session, await self._store.now())
+        return session is not None and session.is_live(await self._store.now())
 
     async def cleanup(self, batch: int) -> int:
         """End what is past its limits and delete what ended long ago, `batch` rows at a time; returns how many."""
@@ -157,33 +157,6 @@ class SessionService:
             full = max(len(ended.sessions), purged) >= batch
         return total
 
-    def _new_session(
-        self, user: User, channel: Channel, ctx: RequestContext, amr: tuple[str, ...], now: float
-    ) -> Session:
-        policy = self._policy
-        ends = now + policy.absolute_ttl
-        return Session(
-            sid=self._new_id(),
-            user_id=user.user_id,
-            channel=channel,
-            kid=self._refresh_tokens.kid,
-            created_at=now,
-            auth_time=now,
-            amr=amr,
-            generation=1,
-            delivery=1,
-            confirmed_generation=0,
-            presented_generation=0,
-            rotated_at=now,
-            last_seen_at=now,
-            last_passive_at=now,
-            max_access_exp=min(now + policy.access_ttl, ends),
-            idle_expires_at=min(now + policy.idle_ttl, ends),
-            absolute_expires_at=ends,
-            bound=ctx.facts,
-            seen=ctx.facts,
-        )
-
     async def _session_of(self, token: str, channel: Channel | None) -> str | None:
         """The live session this refresh token may end."""
         try:
@@ -194,7 +167,7 @@ class SessionService:
         if session is None or channel not in (None, session.channel):
             return None
         now = await self._store.now()
-        if not _is_live(session, now) or self._is_spent(session, presented.generation, now):
+        if not session.is_live(now) or self._is_spent(session, presented.generation, now):
             return None
         return session.sid
 
@@ -205,7 +178,3 @@ class SessionService:
         lost = session.confirmed_generation < session.generation
         in_flight = now - session.rotated_at <= self._policy.in_flight_window
         return generation < session.generation - 1 or in_flight or not lost
-
-
-def _is_live(session: Session, now: float) -> bool:
-    return session.revoked_at is None and now < min(session.idle_expires_at, session.absolute_expires_at)

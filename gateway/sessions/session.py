@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.risk.facts import ClientFacts
+from gateway.sessions.policy import RotationPolicy
 
 
 class Channel(StrEnum):
@@ -80,3 +81,48 @@ class Session:
     proof_required: bool = False
     revoked_at: float | None = None
     revoke_reason: RevokeReason | None = None
+
+    @property
+    def ends_at(self) -> float:
+        """When the session is over by itself."""
+        return min(self.idle_expires_at, self.absolute_expires_at)
+
+    def is_live(self, now: float) -> bool:
+        """Whether it could be refreshed now, as far as the session itself says."""
+        return self.revoked_at is None and now < self.ends_at
+
+
+def begin_session(
+    sid: str,
+    user_id: str,
+    channel: Channel,
+    facts: ClientFacts,
+    now: float,
+    policy: RotationPolicy,
+    *,
+    kid: int = 1,
+    amr: tuple[str, ...] = ("pwd",),
+) -> Session:
+    """A session as it is at log-in: the first generation, handed out once, of which nothing is known yet."""
+    ends = now + policy.absolute_ttl
+    return Session(
+        sid=sid,
+        user_id=user_id,
+        channel=channel,
+        kid=kid,
+        created_at=now,
+        auth_time=now,
+        amr=amr,
+        generation=1,
+        delivery=1,
+        confirmed_generation=0,
+        presented_generation=0,
+        rotated_at=now,
+        last_seen_at=now,
+        last_passive_at=now,
+        max_access_exp=min(now + policy.access_ttl, ends),
+        idle_expires_at=min(now + policy.idle_ttl, ends),
+        absolute_expires_at=ends,
+        bound=facts,
+        seen=facts,
+    )

@@ -61,16 +61,6 @@ class RotationEffects:
 NOTHING = Effects()
 
 
-def deadline(session: Session) -> float:
-    """When the session is over by itself."""
-    return min(session.idle_expires_at, session.absolute_expires_at)
-
-
-def is_live(session: Session, now: float) -> bool:
-    """Whether the session could be refreshed now."""
-    return session.revoked_at is None and now < deadline(session)
-
-
 def reason_at(session: Session, reason: RevokeReason, now: float) -> RevokeReason:
     """Why the session really ends: one that outlived a limit ended by that limit, whoever finds it."""
     if now >= session.absolute_expires_at:
@@ -128,7 +118,7 @@ def admit_change(user: User, old: str | None) -> None:
 
 def make_room(sessions: Iterable[Session], max_per_user: int, now: float) -> Effects:
     """Evict the longest idle of the user's live sessions so that one more stays within the limit."""
-    live = sorted((s for s in sessions if is_live(s, now)), key=lambda s: (s.last_seen_at, s.created_at, s.sid))
+    live = sorted((s for s in sessions if s.is_live(now)), key=lambda s: (s.last_seen_at, s.created_at, s.sid))
     excess = len(live) + 1 - max(1, max_per_user)
     return end_sessions(live[:excess], RevokeReason.EVICTED, now) if excess > 0 else NOTHING
 

@@ -13,7 +13,7 @@ from gateway.sessions.decision import AccessGrant, Decision, RevokeScope, Snapsh
 from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import RotationAttempt
 from gateway.sessions.rotation import decide
-from gateway.sessions.session import Channel, RevokeReason, Session
+from gateway.sessions.session import Channel, RevokeReason, Session, begin_session
 
 START = 1_790_000_000.0
 HOME = ClientFacts("203.0.113.7", "203.0.113.0/24", "Firefox/140.0 (X11; Linux)", "Firefox on Linux")
@@ -37,28 +37,7 @@ def make_session(
     facts: ClientFacts = HOME,
 ) -> Session:
     """A session as log-in makes it."""
-    rules = policy or RotationPolicy()
-    return Session(
-        sid=sid,
-        user_id=user_id,
-        channel=channel,
-        kid=1,
-        created_at=now,
-        auth_time=now,
-        amr=("pwd",),
-        generation=1,
-        delivery=1,
-        confirmed_generation=0,
-        presented_generation=0,
-        rotated_at=now,
-        last_seen_at=now,
-        last_passive_at=0.0,
-        max_access_exp=now + rules.access_ttl,
-        idle_expires_at=now + rules.idle_ttl,
-        absolute_expires_at=now + rules.absolute_ttl,
-        bound=facts,
-        seen=facts,
-    )
+    return begin_session(sid, user_id, channel, facts, now, policy or RotationPolicy())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from gateway.credentials.user import User
 from gateway.risk.facts import ClientFacts
 from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import Rotation, RotationAttempt
-from gateway.sessions.session import Channel, Session
+from gateway.sessions.session import Channel, Session, begin_session
 from gateway.stores.bundle import Stores
 from gateway.stores.memory import open_memory
 from gateway.stores.sqlite import Observer, open_sqlite
@@ -39,27 +39,7 @@ def a_user(name: str = "ada", *, now: float = 1_790_000_000.0, **changes: object
 
 def a_session(user_id: str, now: float, **changes: object) -> Session:
     """A session as the service makes it at log-in."""
-    session = Session(
-        sid=str(uuid.uuid4()),
-        user_id=user_id,
-        channel=Channel.COOKIE,
-        kid=1,
-        created_at=now,
-        auth_time=now,
-        amr=("pwd",),
-        generation=1,
-        delivery=1,
-        confirmed_generation=0,
-        presented_generation=0,
-        rotated_at=now,
-        last_seen_at=now,
-        last_passive_at=0.0,
-        max_access_exp=now + POLICY.access_ttl,
-        idle_expires_at=now + POLICY.idle_ttl,
-        absolute_expires_at=now + POLICY.absolute_ttl,
-        bound=LAPTOP,
-        seen=LAPTOP,
-    )
+    session = begin_session(str(uuid.uuid4()), user_id, Channel.COOKIE, LAPTOP, now, POLICY)
     return replace(session, **changes)  # type: ignore[arg-type]
 
 

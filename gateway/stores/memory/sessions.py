@@ -82,7 +82,7 @@ class MemorySessions:
         """Sessions that could be refreshed now, of one user (newest use first) or of all (by sid, after `after`)."""
         self._db.open_or_raise()
         now = self._db.clock.now()
-        live = [session for session in self._db.sessions.values() if transitions.is_live(session, now)]
+        live = [session for session in self._db.sessions.values() if session.is_live(now)]
         if user_id is None:
             return tuple(sorted((s for s in live if s.sid > after), key=lambda s: s.sid)[:limit])
         mine = [session for session in live if session.user_id == user_id]
@@ -110,8 +110,8 @@ class MemorySessions:
         """Mark at most `limit` sessions past their idle or absolute limit as ended."""
         self._db.open_or_raise()
         now = self._db.clock.now()
-        over = [s for s in self._db.sessions.values() if s.revoked_at is None and transitions.deadline(s) <= now]
-        over.sort(key=lambda s: (transitions.deadline(s), s.sid))
+        over = [s for s in self._db.sessions.values() if s.revoked_at is None and s.ends_at <= now]
+        over.sort(key=lambda s: (s.ends_at, s.sid))
         return self._db.apply(transitions.end_sessions(over[:limit], RevokeReason.IDLE, now), now)
 
     async def purge(self, *, retention: float, limit: int) -> int:
