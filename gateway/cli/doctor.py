@@ -196,7 +196,7 @@ async def _upstreams(settings: Settings) -> list[Finding]:
 
 async def _connect(url: str, seconds: float) -> str | None:
     """What keeps a TCP connection from being made, None when nothing does."""
-    from gateway.proxy.upstream import parse_url
+    from gateway.proxy.endpoint import parse_url
 
     address = parse_url(url)
     try:

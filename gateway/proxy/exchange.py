@@ -13,9 +13,10 @@ from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
 
 if TYPE_CHECKING:
+    from gateway.proxy.endpoint import Endpoint
     from gateway.proxy.forward import Proxy
     from gateway.proxy.route_table import RouteSpec
-    from gateway.proxy.upstream import Endpoint, UpstreamConnection
+    from gateway.proxy.upstream import UpstreamConnection
     from gateway.tokens.claims import AccessClaims
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})

@@ -21,6 +21,7 @@ from gateway.proxy import target as targets
 from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, Message, rewritten
 from gateway.proxy.authenticate import ProxyAuthenticator
 from gateway.proxy.authorize import authorize
+from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.exchange import Exchange, problem_bytes
 from gateway.proxy.headers import RequestHead, RequestRules
 from gateway.proxy.identity import IdentityHeaders
@@ -31,7 +32,6 @@ from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
 from gateway.proxy.streams import OpenStreams
 from gateway.proxy.upgrade import check_upgrade
-from gateway.proxy.upstream import Endpoint
 from gateway.proxy.upstreams import Upstreams
 from gateway.risk.client import client_facts
 from gateway.risk.facts import RequestContext

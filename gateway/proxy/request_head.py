@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.proxy.aiohttp_private import ClientConnection
+from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.headers import RequestHead
 from gateway.proxy.route_table import AuthMode, RouteSpec
-from gateway.proxy.upstream import Endpoint
 from gateway.web.client_ip import UNIX_PEER
 
 _PROTO = {True: b"https", False: b"http"}

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.response_head import ResponseRules
-from gateway.proxy.upstream import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -218,7 +218,7 @@ async def test_a_connection_closed_while_idle_is_replaced_where_that_is_safe(met
 
 
 async def test_what_cannot_be_repeated_does_not_travel_on_an_old_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.proxy.upstream.FRESH_SECONDS", -1.0)
+    monkeypatch.setattr("gateway.proxy.endpoint.FRESH_SECONDS", -1.0)
     async with upstream(answering(OK)) as up, proxied(up.port) as gateway:
         for method in ("GET", "GET", "POST"):
             assert status_of(await gateway.talk(get("/api/x", "Content-Length: 0", method=method))) == 200

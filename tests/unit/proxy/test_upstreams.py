@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from gateway.proxy import upstream as module
+from gateway.proxy import endpoint as module
+from gateway.proxy.endpoint import Endpoint, parse_url
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteSpec, UpstreamSpec
-from gateway.proxy.upstream import Endpoint, UpstreamConnection, parse_url
+from gateway.proxy.upstream import UpstreamConnection
 from gateway.proxy.upstreams import Upstreams, spread
 
 
