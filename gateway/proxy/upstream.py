@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.errors import BadGateway, GatewayError
-from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, NO_BODY, Body, Message, Parser, response_parser, take
+from gateway.proxy.aiohttp_private import NO_BODY, Body, Parser, response_parser, take
 from gateway.proxy.response_head import MAX_HEAD, ResponseHead
 from gateway.proxy.timer import LazyTimer
 
@@ -66,7 +66,6 @@ class UpstreamConnection(asyncio.Protocol):
         "_leg",
         "_loop",
         "_next",
-        "_parser",
         "_partial",
         "_paused",
         "request_sent",
@@ -78,7 +77,6 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
         self._endpoint = endpoint
         self._loop = loop
-        self._parser = response_parser(loop, with_body=False)
         self._chunk_parser: Parser | None = None
         self._leg: Leg | None = None
         self._next = _HEAD
@@ -222,16 +220,16 @@ class UpstreamConnection(asyncio.Protocol):
                     self._fail(BadGateway(debug="the upstream's head has no proper end"))
                 return
             try:
-                [(message, _)], _, _ = self._parser.feed_data(data[:end])
-            except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
-                self._fail(BadGateway(debug=f"the upstream's answer is malformed: {type(error).__name__}"))
+                head = self._endpoint.rules.read(data[:end])
+            except BadGateway as error:
+                self._fail(error)
                 return
-            if message.code >= 200:
+            if head.status >= 200:
                 break
-            if message.code == _SWITCHING:
+            if head.status == _SWITCHING:
                 self._fail(BadGateway(debug="the upstream switched protocols unasked"))
                 return
-            if message.code == _CONTINUE:
+            if head.status == _CONTINUE:
                 leg.informed()
             data = data[end:]
             if not data or self._leg is not leg:
@@ -239,14 +237,15 @@ class UpstreamConnection(asyncio.Protocol):
                 return
         self._partial = b""
         try:
-            self._answered(leg, message, data, end)
+            self._answered(leg, head, data, end)
         except BadGateway as error:
             self._fail(error)
 
-    def _answered(self, leg: Leg, message: Message, data: bytes, end: int) -> None:
-        head = self._judge(message)
-        status = message.code
-        self._close = message.should_close
+    def _answered(self, leg: Leg, head: ResponseHead, data: bytes, end: int) -> None:
+        status = head.status
+        self._close = head.close
+        if status == 204 and (head.chunked or head.length):
+            raise BadGateway(debug="the upstream declared a body for status 204")
         bodyless = self._head_only or status == 204 or status == 304
         body = data[end:]
         done = False
@@ -295,16 +294,6 @@ class UpstreamConnection(asyncio.Protocol):
             leg.received(body, done=True)
         elif body:
             leg.received(body, done=False)
-
-    def _judge(self, message: Message) -> ResponseHead:
-        if message.version is not HTTP_11 and message.version is not HTTP_10:
-            raise BadGateway(debug="the upstream speaks another version of HTTP")
-        head = self._endpoint.rules.render(message.code, message.reason, message.raw_headers)
-        if head.chunked and message.version is HTTP_10:
-            raise BadGateway(debug="the upstream sent chunks over HTTP/1.0")
-        if message.code == 204 and (head.chunked or head.length):
-            raise BadGateway(debug="the upstream declared a body for status 204")
-        return head
 
     def _complete(self, chunked: bytes | None = None) -> None:
         """The response has ended, `chunked` being the bytes that ended one: keep the connection if nothing speaks
