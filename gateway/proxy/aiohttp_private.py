@@ -288,11 +288,25 @@ class ClientConnection(RequestHandler):
 
     def serve_application(self, app: web.Application, message: Message, payload: Body) -> None:
         """Let the ordinary aiohttp application answer."""
+        if self._draining:  # and say so in the answer
+            message = cast("Message", cast("Any", message)._replace(should_close=True))
         if not payload.is_eof():
             self._timer.set(self._loop.time() + self._limits.own_body)
         self._task_handler = cast(
             "asyncio.Task[None]", tasks.spawn(self._run_application(app, message, payload), name="own api")
         )
+
+    # -- another configuration, or another process
+
+    def redirect(self, dispatcher: Dispatcher) -> None:
+        """Let `dispatcher` answer from the next request on."""
+        self._dispatcher = dispatcher
+        if self.transport is not None:
+            dispatcher.opened(self)
+
+    def leave(self) -> None:
+        """Close after the next answer."""
+        self._draining = True
 
     # -- shutting down, called by aiohttp's runners
 

@@ -51,6 +51,7 @@ class Endpoint:
         """Whether the last connection could not be made; told once per outage."""
         self._tls = (tls or ssl.create_default_context()) if self.address.tls else None
         self._idle: list[UpstreamConnection] = []
+        self._most_idle = MAX_IDLE
         self._open: set[UpstreamConnection] = set()
 
     def take(self, now: float, *, repeatable: bool) -> UpstreamConnection | None:
@@ -98,10 +99,17 @@ class Endpoint:
 
     def release(self, connection: UpstreamConnection) -> None:
         """`connection` may be used again."""
-        if len(self._idle) >= MAX_IDLE:
+        if len(self._idle) >= self._most_idle:
             connection.discard()
         else:
             self._idle.append(connection)
+
+    def retire(self) -> None:
+        """Keep no connection from now on."""
+        self._most_idle = 0
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.discard()
 
     def close(self) -> None:
         """Close every connection."""

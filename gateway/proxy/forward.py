@@ -190,6 +190,17 @@ class Proxy:
             fields["error"] = error.debug or error.title
             self._events.emit(Event(Name.UPSTREAM_DOWN, Level.WARNING, fields=fields))
 
+    def succeed(self, before: Proxy) -> None:
+        """Take over from the proxy of the previous configuration: open streams still end with their session, and
+        connections to upstreams close as soon as their request has ended.
+        """
+        self.streams, self.draining = before.streams, before.draining
+        before.retire()
+
+    def retire(self) -> None:
+        """No request comes any more: keep no idle connection to an upstream."""
+        self._upstreams.retire()
+
     def close(self) -> None:
         """Close the connections to the upstreams."""
         self._upstreams.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final, cast
 
 from aiohttp import web
 
 from gateway.proxy.aiohttp_private import ClientConnection
 from gateway.proxy.forward import Proxy
+
+_LOOK: Final = 0.02
 
 
 class Front(web.Server):
@@ -19,10 +22,33 @@ class Front(web.Server):
     def __init__(self, proxy: Proxy, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         super().__init__(_unused, loop=loop)
         self._proxy = proxy
+        self._leaving = False
 
     def __call__(self) -> ClientConnection:
         """The protocol of a new connection."""
-        return ClientConnection(self, self._proxy, loop=self._loop)
+        connection = ClientConnection(self, self._proxy, loop=self._loop)
+        if self._leaving:
+            connection.leave()
+        return connection
+
+    def change_over(self, proxy: Proxy) -> None:
+        """Let `proxy` answer from the next request on, on connections that stand too."""
+        before, self._proxy = self._proxy, proxy
+        proxy.succeed(before)
+        for connection in self.connections:
+            cast("ClientConnection", connection).redirect(proxy)
+
+    async def leave(self, seconds: float) -> None:
+        """Answer the next request of each connection with `Connection: close`, for at most `seconds` or until all are
+        gone: no client loses a request that was on its way.
+        """
+        self._leaving = True
+        for connection in self.connections:
+            cast("ClientConnection", connection).leave()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self.connections and loop.time() < deadline:  # noqa: ASYNC110 - aiohttp tells nobody when one is gone
+            await asyncio.sleep(_LOOK)
 
     def drain(self) -> None:
         """Answer 503 from now on and close connections as they fall idle."""

@@ -34,6 +34,11 @@ class Upstreams:
         """The endpoint whose turn it is."""
         return next(self._turns[route.name])
 
+    def retire(self) -> None:
+        """Close what is idle now, and everything else when its request has ended."""
+        for endpoint in self._endpoints.values():
+            endpoint.retire()
+
     def close(self) -> None:
         """Close every connection."""
         for endpoint in self._endpoints.values():

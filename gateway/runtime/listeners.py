@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gateway.errors import CannotStart
+from gateway.settings.model import ServerSettings
 from gateway.settings.types import split_listen
 
 _BACKLOG = 2048
@@ -33,6 +36,47 @@ def bind(address: str) -> socket.socket:
         listener.close()
         raise CannotStart(f"cannot listen on {address}: {_why(error)}") from error
     return listener
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Every socket the gateway listens on. Whoever has them by inheritance accepts from the same queues."""
+
+    public: socket.socket
+    admin: socket.socket | None
+
+    @classmethod
+    def bind(cls, server: ServerSettings) -> Listeners:
+        """Bind all of them, or none."""
+        public = bind(server.listen)
+        try:
+            admin = bind(server.admin_listen) if server.admin_listen is not None else None
+        except BaseException:
+            public.close()
+            raise
+        return cls(public, admin)
+
+    @classmethod
+    def adopt(cls, descriptors: Sequence[int | None]) -> Listeners:
+        """Those that another process has bound, from its `descriptors`."""
+        public, admin = (socket.socket(fileno=number) if number is not None else None for number in descriptors)
+        if public is None:
+            raise ValueError("there is no public listener")
+        for listener in (public, admin):
+            if listener is not None:
+                listener.setblocking(False)
+        return cls(public, admin)
+
+    @property
+    def descriptors(self) -> tuple[int, int | None]:
+        """What `adopt` takes."""
+        return self.public.fileno(), self.admin.fileno() if self.admin is not None else None
+
+    def close(self) -> None:
+        """Stop listening, as far as this process goes."""
+        self.public.close()
+        if self.admin is not None:
+            self.admin.close()
 
 
 def _why(error: OSError) -> str:

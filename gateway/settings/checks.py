@@ -19,6 +19,7 @@ _RESERVED_HEADERS = frozenset(
     | {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "traceparent", "tracestate"}
     | {"referer", "user-agent", "accept", "accept-encoding", "range"}
 )
+_MOST_WORKERS = 512
 
 
 def run(settings: Settings, route_index: Sequence[int]) -> Report:
@@ -42,8 +43,15 @@ def fold(name: str) -> str:
 
 def _server(settings: Settings, report: Report) -> None:
     server = settings.server
-    if server.workers != 1:
-        report.later(("server", "workers"), "more than one worker", "leave it at 1")
+    if server.workers != 1 and settings.storage.database == "memory:":
+        place = ("server", "workers")
+        report.error(place, "workers share nothing with storage.database: memory:", "leave it at 1, or use SQLite")
+    if server.workers > _MOST_WORKERS:
+        report.error(("server", "workers"), f"must be at most {_MOST_WORKERS}", "auto: one per core")
+    if not 0.1 <= server.worker_timeout <= 3600:
+        report.error(("server", "worker_timeout"), "must be between 100ms and 1h")
+    if not 0.05 <= server.reload.interval <= 3600:
+        report.error(("server", "reload", "interval"), "must be between 50ms and 1h")
     if server.admin_listen is not None:
         place = ("server", "admin_listen")
         host, port = split_listen(server.admin_listen)

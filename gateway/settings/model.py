@@ -80,6 +80,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class ReloadSettings(Section):
+    """When the configuration is read again. SIGHUP always does it."""
+
+    watch: Flag = Field(default=True, description="Read it when the file has changed.")
+    interval: Duration = Field(default=2.0, description="Time between two looks at the file.")
+
+
 class ServerSettings(Section):
     """Where the gateway listens and how it is reached."""
 
@@ -98,6 +105,12 @@ class ServerSettings(Section):
     )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(), description="CIDRs whose X-Forwarded-* headers are believed."
+    )
+    worker_timeout: Duration = Field(
+        default=30.0, description="With several workers: one that shows no sign of life for this long is replaced."
+    )
+    reload: ReloadSettings = Field(
+        default=ReloadSettings(), description="When the configuration is read again, besides SIGHUP."
     )
 
 

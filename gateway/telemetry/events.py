@@ -58,6 +58,10 @@ class EventLog:
         if activity is not None:
             activity.report = self.emit
 
+    def change(self, least: int) -> None:
+        """Write this severity and above from now on."""
+        self._least = least
+
     def emit(self, event: Event) -> None:
         """Write the line; queue the row."""
         stored = self._activity is not None and is_stored(event)

@@ -15,13 +15,14 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.lines import Render, Timestamps, console_renderer, json_line
+from gateway.telemetry.ports import Exclusive
 from gateway.telemetry.writer import LineWriter
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_TRACE: Final = 8000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Telemetry:
     """What writes, of one process. `access` is None when the access log is off."""
 
@@ -29,11 +30,23 @@ class Telemetry:
     access: AccessLog | None
     activity: Activity | None
     writer: LineWriter
+    requests: AccessLog
+
+    def access_log(self, level: str, *, wanted: bool) -> AccessLog | None:
+        """The access log as it would be under these settings."""
+        return self.requests if wanted and _LEVELS[level] <= _LEVELS["info"] else None
+
+    def change(self, level: str, *, access_log: bool) -> None:
+        """Go on under these settings."""
+        least = _LEVELS[level]
+        self.events.change(least)
+        route_library_logs(self.events, least)
+        self.requests.flush()
+        self.access = self.access_log(level, wanted=access_log)
 
     async def close(self) -> None:
         """Write what waits, to store and stdout, for a few seconds at most."""
-        if self.access is not None:
-            self.access.flush()
+        self.requests.flush()
         if self.activity is not None:
             await self.activity.close()
         self.writer.close()
@@ -47,6 +60,7 @@ def configure(
     access_log: bool = True,
     activity: Activity | None = None,
     descriptor: int | None = None,
+    exclusive: Exclusive | None = None,
 ) -> Telemetry:
     """Open the log of this process on `descriptor` (stdout), and route the standard library's logging into it.
 
@@ -54,12 +68,13 @@ def configure(
     """
     target = sys.stdout.fileno() if descriptor is None else descriptor
     render = _renderer(format, target)
-    writer = LineWriter(target, dropped_line=_dropped(clock, render))
+    writer = LineWriter(target, dropped_line=_dropped(clock, render), exclusive=exclusive)
     least = _LEVELS[level]
     events = EventLog(clock, write=writer.write, render=render, least=least, activity=activity)
-    access = AccessLog(writer.write, clock, render) if access_log and least <= _LEVELS["info"] else None
     route_library_logs(events, least)
-    return Telemetry(events, access, activity, writer)
+    telemetry = Telemetry(events, None, activity, writer, AccessLog(writer.write, clock, render))
+    telemetry.access = telemetry.access_log(level, wanted=access_log)
+    return telemetry
 
 
 def route_library_logs(events: EventSink, least: int = 30) -> None:

@@ -1,0 +1,133 @@
+"""Several workers accept from one socket, and share what comes by how many connections each has.
+
+One socket, so that nothing is lost with a worker that leaves. The kernel would give nearly all of a burst to whoever
+wakes up first; so a worker that has more than another lets it go first for a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import mmap
+import os
+import socket
+import struct
+import tempfile
+from collections.abc import Callable
+from typing import Final
+
+from gateway import tasks
+
+MOST_WORKERS: Final = 1024
+_VACANT: Final = 0xFFFF_FFFF
+_COUNT: Final = struct.Struct("=I")
+_PAUSE: Final = 0.001
+_PATIENCE: Final = 5
+"""How many times in a row another worker is let go first."""
+_IMPATIENT: Final = 0.1
+"""Seconds without consideration, once nobody else came: they are busy, or hang."""
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_RECOVERY: Final = 1.0
+
+
+def make_counts() -> int:
+    """The descriptor of the memory that workers share."""
+    with tempfile.TemporaryFile() as file:
+        descriptor = os.memfd_create("gateway-connections") if hasattr(os, "memfd_create") else os.dup(file.fileno())
+    os.ftruncate(descriptor, MOST_WORKERS * _COUNT.size)
+    counts = Counts(descriptor)
+    for number in range(MOST_WORKERS):
+        counts.vacant(number)
+    return descriptor
+
+
+class Counts:
+    """How many connections each worker has, in memory that all of them see."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, MOST_WORKERS * _COUNT.size)
+
+    def vacant(self, number: int) -> None:
+        """There is no such worker; nobody waits for it."""
+        _COUNT.pack_into(self._memory, number % MOST_WORKERS * _COUNT.size, _VACANT)
+
+    def has(self, number: int, connections: int) -> None:
+        """Worker `number` has so many."""
+        _COUNT.pack_into(self._memory, number % MOST_WORKERS * _COUNT.size, connections)
+
+    def least(self, workers: int) -> int:
+        """The smallest number of any of the first `workers`."""
+        counts: tuple[int, ...] = struct.unpack_from(f"={workers}I", self._memory, _COUNT.size)
+        return min(counts)
+
+
+class Acceptor:
+    """Accepts for worker `number` of `workers` from a socket that all of them have. Started at once.
+
+    `connections` tells how many this worker has now, `factory` makes the protocol of a new one.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        factory: Callable[[], asyncio.Protocol],
+        connections: Callable[[], int],
+        counts: Counts,
+        number: int,
+        workers: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._factory = factory
+        self._connections = connections
+        self._counts = counts
+        self._number = number
+        self._workers = workers
+        self._let_go = 0
+        self._impatient_until = 0.0
+        self._again: asyncio.TimerHandle | None = None
+        counts.has(number, 0)
+        self._listen()
+
+    def close(self) -> None:
+        """Accept no more; what waits is for the others."""
+        if self._again is not None:
+            self._again.cancel()
+        self._loop.remove_reader(self._listener)
+
+    def _listen(self) -> None:
+        self._again = None
+        self._loop.add_reader(self._listener, self._readable)
+
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener)
+        self._again = self._loop.call_later(seconds, self._listen)
+
+    def _readable(self) -> None:
+        """One connection for each time the loop comes round."""
+        own = self._connections()
+        self._counts.has(self._number, own)
+        now = self._loop.time()
+        if own > self._counts.least(self._workers) + own // 16 and now >= self._impatient_until:
+            if self._let_go < _PATIENCE:
+                self._let_go += 1
+                self._pause(_PAUSE)
+                return
+            self._impatient_until = now + _IMPATIENT
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            self._let_go = 0
+            return
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self._pause(_RECOVERY)
+            return
+        self._let_go = 0
+        connection.setblocking(False)
+        if connection.family != getattr(socket, "AF_UNIX", None):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tasks.spawn(self._loop.connect_accepted_socket(self._factory, connection), name="new connection")
