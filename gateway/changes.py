@@ -142,17 +142,25 @@ def _routes(before: Settings, after: Settings) -> Iterator[Change]:
         name: {route.name: route.model_dump(mode="json") for route in settings.routes}
         for name, settings in (("old", before), ("new", after))
     }
+    tables = RouteTable(tuple(old.values())), RouteTable(tuple(new.values()))
     for name, spec in old.items():
         if name not in new:
             yield Change("routes", f"route {name}: removed ({_match(spec)}, {protection_of(spec)})")
     for name, spec in new.items():
         if name not in old:
             text = f"route {name}: added ({_match(spec)}, {protection_of(spec)})"
-            yield Change("routes", text, weakens=protection_of(spec).open)
+            yield Change("routes", text, weakens=_opens(spec, tables[0]))
         else:
             yield from _route(name, protection_of(old[name]), protection_of(spec))
             yield from _other_keys(name, written["old"][name], written["new"][name])
-    yield from _elsewhere(RouteTable(tuple(old.values())), RouteTable(tuple(new.values())))
+    yield from _elsewhere(*tables)
+
+
+def _opens(spec: RouteSpec, old: RouteTable) -> bool:
+    """Whether a new route lets pass what had no route, or one that asked for more."""
+    now = protection_of(spec)
+    before = [_find(old, *probe) for probe in _probes([spec])]
+    return any(now.open if was is None else now.weaker_than(protection_of(was)) for was in before)
 
 
 def _route(name: str, was: Protection, now: Protection) -> Iterator[Change]:

@@ -114,6 +114,7 @@ class Supervisor:
             self._notifier.stopping()
             for job in jobs:
                 await tasks.cancel(job)
+            self._listeners.close()  # what is not in a worker's hands by now is refused, not left waiting
             await self._stop_all()
         if self._fatal is not None:
             raise _error(self._fatal)
@@ -217,7 +218,7 @@ class Supervisor:
         number = child.number
         expected = child.leaving or self._stopping
         fields = {"worker": number, "pid": child.pid, "exit_code": code, "expected": expected}
-        level = Level.INFO if expected and code == 0 else Level.ERROR
+        level = Level.INFO if expected and code in (0, -signal.SIGTERM) else Level.ERROR
         if self._started:  # before, it is one line on stderr
             self._events.emit(Event(Name.WORKER_EXITED, level, fields=fields))
         if self._slots.get(number) is child:
