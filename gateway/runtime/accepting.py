@@ -96,6 +96,7 @@ class Acceptor:
         if self._again is not None:
             self._again.cancel()
         self._loop.remove_reader(self._listener)
+        self._listener.close()
 
     def _listen(self) -> None:
         self._again = None

@@ -159,3 +159,29 @@ def _document(fleet: Fleet, gateway: GatewayProcess, *, trusted: list[str]) -> d
     document: dict[str, Any] = json.loads(path.read_text())
     document["server"]["trusted_proxies"] = trusted
     return document
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_systemd_is_told(fleet: Fleet, workers: int) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
+        manager.bind(str(fleet.folder / "notify"))
+        path = fleet.configure(server={"workers": workers})
+        env = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "60000000"}
+        gateway = fleet.launch("serve", "--config", str(path), **env)
+
+        alive = []
+
+        def told() -> str:
+            while (text := manager.recv(1024).decode()) == "WATCHDOG=1":
+                alive.append(text)
+            return text
+
+        ready = f"READY=1\nMAINPID={gateway.process.pid}"
+        assert told() == ready
+        gateway.hang_up()
+        assert told().startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert told() == ready
+        assert gateway.stop() == 0
+        assert told() == "STOPPING=1"
+        assert alive

@@ -1,0 +1,89 @@
+"""Workers that take turns at one socket. They are two in one process here; the memory they share is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.runtime.accepting import Acceptor, Counts, make_counts
+
+
+class Worker:
+    """Counts its connections."""
+
+    def __init__(self, listener: socket.socket, descriptor: int, number: int) -> None:
+        self.open: set[asyncio.BaseTransport] = set()
+        self.acceptor = Acceptor(listener.dup(), self._protocol, lambda: len(self.open), Counts(descriptor), number, 2)
+
+    def _protocol(self) -> asyncio.Protocol:
+        worker = self
+
+        class Greeting(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                worker.open.add(transport)
+                transport.write(b"x")  # type: ignore[attr-defined]
+
+        return Greeting()
+
+    def close(self) -> None:
+        self.acceptor.close()
+        for transport in self.open:
+            transport.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.setblocking(False)
+        yield made
+
+
+@pytest.fixture
+def counts() -> Iterator[int]:
+    descriptor = make_counts()
+    yield descriptor
+    os.close(descriptor)
+
+
+async def connect(listener: socket.socket, times: int) -> None:
+    """Open connections, each greeted."""
+    address = listener.getsockname()
+    async with asyncio.timeout(10):
+        pairs = await asyncio.gather(*(asyncio.open_connection(*address) for _ in range(times)))
+        for reader, writer in pairs:
+            assert await reader.readexactly(1) == b"x"
+            writer.close()
+
+
+async def test_they_share_evenly(listener: socket.socket, counts: int) -> None:
+    one, two = Worker(listener, counts, 1), Worker(listener, counts, 2)
+    with contextlib.closing(one), contextlib.closing(two):
+        await connect(listener, 40)
+        assert abs(len(one.open) - len(two.open)) <= 6
+        assert len(one.open) + len(two.open) == 40
+
+
+async def test_a_worker_that_is_gone_is_not_waited_for(listener: socket.socket, counts: int) -> None:
+    memory = Counts(counts)
+    memory.has(2, 0)
+    with contextlib.closing(Worker(listener, counts, 1)) as one:
+        await connect(listener, 10)  # the other one hangs: patience has an end
+        assert len(one.open) == 10
+        memory.vacant(2)
+        assert 0 < memory.least(2) <= 10
+        await connect(listener, 5)
+        assert len(one.open) == 15
+
+
+async def test_one_that_leaves_accepts_no_more(listener: socket.socket, counts: int) -> None:
+    one, two = Worker(listener, counts, 1), Worker(listener, counts, 2)
+    with contextlib.closing(two):
+        one.close()
+        Counts(counts).vacant(1)
+        await connect(listener, 8)
+        assert (len(one.open), len(two.open)) == (0, 8)
