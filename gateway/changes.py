@@ -39,7 +39,6 @@ _HOW: Final[dict[Path, How]] = {
     ("server", "worker_timeout"): How.SWAP,
     ("server", "workers"): How.ROLL,
     ("server", "cpu_affinity"): How.ROLL,
-    ("server", "public_url"): How.ROLL,
     ("storage",): How.RESTART,
     ("tokens",): How.ROLL,
     ("sessions",): How.SWAP,

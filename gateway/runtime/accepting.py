@@ -125,10 +125,15 @@ class Acceptor:
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
+            self._loop.call_exception_handler({"message": "a connection could not be accepted", "exception": error})
             self._pause(_RECOVERY)
             return
         self._let_go = 0
         connection.setblocking(False)
         if connection.family != getattr(socket, "AF_UNIX", None):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tasks.spawn(self._loop.connect_accepted_socket(self._factory, connection), name="new connection")
+        tasks.spawn(
+            self._loop.connect_accepted_socket(self._factory, connection),
+            name="new connection",
+            on_error=lambda _: connection.close(),  # it was gone before it began
+        )

@@ -16,7 +16,7 @@ from gateway import tasks
 from gateway.changes import How, compare
 from gateway.clock import SystemClock
 from gateway.errors import CannotStart
-from gateway.events import Event, EventSink, Level, Name
+from gateway.events import Event, Level, Name
 from gateway.runtime.accepting import Counts, make_counts
 from gateway.runtime.channel import Message
 from gateway.runtime.child import Child, Failure
@@ -28,7 +28,7 @@ from gateway.runtime.started import started
 from gateway.runtime.workers import worker_count
 from gateway.settings.model import Settings
 from gateway.settings.problems import ConfigError, Problem
-from gateway.telemetry.logging import configure
+from gateway.telemetry.logging import Telemetry, configure
 
 CANNOT_START, BAD_CONFIG = 3, 78
 START_PATIENCE: Final = 60.0
@@ -58,7 +58,7 @@ async def _run(settings: Settings, source: Source) -> bool:
             exclusive=lock,
         )
         try:
-            supervisor = Supervisor(settings, listeners, lock.descriptor, telemetry.events, Notifier())
+            supervisor = Supervisor(settings, listeners, lock.descriptor, telemetry, Notifier())
             return await supervisor.run(source)
         finally:
             await telemetry.close()
@@ -68,14 +68,15 @@ class Supervisor:
     """Keeps as many workers running as the settings ask for."""
 
     def __init__(
-        self, settings: Settings, listeners: Listeners, lock: int, events: EventSink, notifier: Notifier
+        self, settings: Settings, listeners: Listeners, lock: int, telemetry: Telemetry, notifier: Notifier
     ) -> None:
         self._settings = settings
         self._listeners = listeners
         self._lock = lock
         self._memory = make_counts()
         self._counts = Counts(self._memory)
-        self._events = events
+        self._telemetry = telemetry
+        self._events = telemetry.events
         self._notifier = notifier
         self._version = 0
         self._slots: dict[int, Child] = {}
@@ -304,6 +305,7 @@ class Supervisor:
             await (self._roll(settings) if rolls else self._swap(settings))
         finally:
             self._resize()
+        self._telemetry.change(settings.logging.level.value, access_log=False)
 
     async def _swap(self, settings: Settings) -> None:
         """Let every worker prepare, and only when all could, change over."""

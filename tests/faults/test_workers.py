@@ -122,16 +122,24 @@ def test_a_port_that_is_taken_stops_it_before_any_worker(fleet: Fleet) -> None:
 
 def test_a_replacement_that_cannot_start_does_not_take_the_others_along(fleet: Fleet) -> None:
     gateway = two(fleet)
+    before = gateway.workers()
     key = fleet.database.with_suffix(".key")
     text = key.read_text()
     key.unlink()
-    victim = gateway.workers()[0]
-    os.kill(victim, signal.SIGKILL)
-    gateway.wait_for("worker.exited", exit_code=CANNOT_START)
+    fleet.configure(server=_server(fleet), tokens={"access_ttl": "10m"}, logging={"access_log": False})
+    gateway.hang_up()
+    failed = gateway.wait_for("config.reload_failed")
+    assert "bring it back" in failed["problems"][0]
+    assert gateway.workers() == before
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(gateway.events("worker.exited")) == 3, "the replacement's end")
+    assert [entry["exit_code"] for entry in gateway.events("worker.exited")] == [CANNOT_START, -9, CANNOT_START]
     assert gateway.request("GET", "/public/x").status == 200
+    key.touch(0o600)
     key.write_text(text)
     until(lambda: len(started(gateway)) == 3, "the replacement")
-    key.chmod(0o600)
+    fleet.add_user()
+    assert gateway.login().json["expires_in"] == 900
     assert gateway.stop() == 0
 
 

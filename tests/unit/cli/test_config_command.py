@@ -57,7 +57,7 @@ def test_check_says_what_would_change(tmp_path: Path) -> None:
         "new.yaml: ok, 1 route",
         "! route api: required → none",
         "  server.listen: 127.0.0.1:8080 → 127.0.0.1:8081 (needs a restart)",
-        "  server.public_url: http://127.0.0.1:8080 → http://127.0.0.1:8081 (by new workers)",
+        "  server.public_url: http://127.0.0.1:8080 → http://127.0.0.1:8081 (needs a restart)",
         "  server.workers: 1 → 2 (by new workers)",
         "4 changes, 1 of them (!) weaken protection",
     ]

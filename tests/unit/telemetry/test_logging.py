@@ -57,6 +57,22 @@ async def test_everything_goes_to_one_place_as_json() -> None:
     assert len(await store.read_events()) == 1
 
 
+async def test_level_and_access_log_change_while_it_runs() -> None:
+    pipe = Pipe()
+    telemetry = pipe.telemetry
+    assert telemetry.access is not None
+    telemetry.access.request("GET", "/before", 200, "api", None, 0.001, 0, 0, "r1")
+    telemetry.change("error", access_log=True)
+    assert telemetry.access is None
+    telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u1"))
+    telemetry.change("info", access_log=True)
+    telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u2"))
+    assert telemetry.access_log("info", wanted=False) is None
+    assert telemetry.access is telemetry.access_log("debug", wanted=True)
+    lines = await pipe.lines()
+    assert [(line["event"], line["user_id"]) for line in lines] == [("proxy.request", None), ("login.succeeded", "u2")]
+
+
 @pytest.mark.parametrize("options", [{"access_log": False}, {"level": "warning"}])
 async def test_the_access_log_can_be_off(options: dict[str, Any]) -> None:
     pipe = Pipe(**options)
