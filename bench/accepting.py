@@ -20,7 +20,7 @@ import uvloop
 from gateway.runtime.accepting import Acceptor, Counts, make_counts
 
 WORKERS, CONNECTIONS, ROUNDS = 2, 64, 10
-COUNTS, NUMBERS = make_counts(), os.pipe()
+COUNTS, NUMBERS = make_counts(WORKERS), os.pipe()
 
 
 def listener(*, port: int = 0, reuse_port: bool = False) -> socket.socket:
@@ -79,7 +79,7 @@ async def serve_one_by_one(sock: socket.socket) -> None:
 async def serve_in_turn(sock: socket.socket) -> None:
     """As the gateway does it."""
     counts, number = Counts(COUNTS), int.from_bytes(os.read(NUMBERS[0], 1))
-    Acceptor(sock, Echo, lambda: len(Echo.open), counts, number, WORKERS)
+    Acceptor(sock, Echo, lambda: len(Echo.open), counts, number)
     await asyncio.Event().wait()
 
 

@@ -30,14 +30,15 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 _RECOVERY: Final = 1.0
 
 
-def make_counts() -> int:
-    """The descriptor of the memory that workers share."""
+def make_counts(workers: int) -> int:
+    """The descriptor of the memory that so many workers share."""
     with tempfile.TemporaryFile() as file:
         descriptor = os.memfd_create("gateway-connections") if hasattr(os, "memfd_create") else os.dup(file.fileno())
     os.ftruncate(descriptor, MOST_WORKERS * _COUNT.size)
     counts = Counts(descriptor)
-    for number in range(MOST_WORKERS):
+    for number in range(1, MOST_WORKERS):
         counts.vacant(number)
+    counts.workers(workers)
     return descriptor
 
 
@@ -57,14 +58,19 @@ class Counts:
         """Worker `number` has so many."""
         _COUNT.pack_into(self._memory, number % MOST_WORKERS * _COUNT.size, connections)
 
-    def least(self, workers: int) -> int:
-        """The smallest number of any of the first `workers`."""
+    def workers(self, count: int) -> None:
+        """There are workers 1 to `count`."""
+        _COUNT.pack_into(self._memory, 0, min(count, MOST_WORKERS - 1))
+
+    def least(self) -> int:
+        """The smallest number any worker has."""
+        (workers,) = _COUNT.unpack_from(self._memory)
         counts: tuple[int, ...] = struct.unpack_from(f"={workers}I", self._memory, _COUNT.size)
-        return min(counts)
+        return min(counts, default=_VACANT)
 
 
 class Acceptor:
-    """Accepts for worker `number` of `workers` from a socket that all of them have. Started at once.
+    """Accepts for worker `number` from a socket that all of them have. Started at once.
 
     `connections` tells how many this worker has now, `factory` makes the protocol of a new one.
     """
@@ -76,7 +82,6 @@ class Acceptor:
         connections: Callable[[], int],
         counts: Counts,
         number: int,
-        workers: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -84,7 +89,6 @@ class Acceptor:
         self._connections = connections
         self._counts = counts
         self._number = number
-        self._workers = workers
         self._let_go = 0
         self._impatient_until = 0.0
         self._again: asyncio.TimerHandle | None = None
@@ -111,7 +115,7 @@ class Acceptor:
         own = self._connections()
         self._counts.has(self._number, own)
         now = self._loop.time()
-        if own > self._counts.least(self._workers) + own // 16 and now >= self._impatient_until:
+        if own > self._counts.least() + own // 16 and now >= self._impatient_until:
             if self._let_go < _PATIENCE:
                 self._let_go += 1
                 self._pause(_PAUSE)

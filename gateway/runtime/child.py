@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class Child:
         is started after an upgrade runs the new code.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ExitStack() as undone, theirs:
+            undone.callback(ours.close)
             ours.setblocking(False)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -67,6 +68,7 @@ class Child:
                 env=without_notify(os.environ),
                 process_group=0,  # Ctrl-C is for the supervisor
             )
+            undone.pop_all()
         self._channel = await Channel.over(ours, self._heard, lambda: None)
         self.send(first)
         tasks.spawn(self._wait(), name=f"worker {self.number}")
@@ -99,9 +101,17 @@ class Child:
         self._channel.send(message)
 
     def leave(self) -> None:
-        """Ask it to drain and end; asked twice, it does not wait for its requests."""
+        """Ask it to drain and end."""
         self.leaving = True
-        self._signal(signal.SIGTERM)
+        if self.ready:
+            self.send({"leave": True})
+        else:
+            self._signal(signal.SIGTERM)
+
+    def hurry(self) -> None:
+        """Ask it to end without waiting for its requests."""
+        self.leaving = True
+        self.send({"hurry": True})
 
     def kill(self) -> None:
         """End it now."""

@@ -44,26 +44,25 @@ class Stop:
         self._hurry = asyncio.Event()
 
     def __call__(self) -> None:
-        """Wish it (once more)."""
+        """Wish it; the second time, at once."""
         if self._wished.is_set():
             self._hurry.set()
         self._wished.set()
+
+    def wish(self) -> None:
+        """Wish it, however often it was said before."""
+        self._wished.set()
+
+    def hurry(self) -> None:
+        """Wish it at once."""
+        self._wished.set()
+        self._hurry.set()
 
     def on(self, *signals: signal.Signals) -> None:
         """Let these signals wish it."""
         if sys.platform != "win32":
             for number in signals:
                 asyncio.get_running_loop().add_signal_handler(number, self)
-
-    @property
-    def wished(self) -> bool:
-        """Whether anybody wished it."""
-        return self._wished.is_set()
-
-    @property
-    def hurried(self) -> bool:
-        """Whether it was wished twice."""
-        return self._hurry.is_set()
 
     async def wait(self) -> None:
         """Until it is wished."""

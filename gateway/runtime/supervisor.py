@@ -73,7 +73,7 @@ class Supervisor:
         self._settings = settings
         self._listeners = listeners
         self._lock = lock
-        self._memory = make_counts()
+        self._memory = make_counts(worker_count(settings))
         self._counts = Counts(self._memory)
         self._telemetry = telemetry
         self._events = telemetry.events
@@ -156,7 +156,7 @@ class Supervisor:
         self._stop.set()
         if self._signals == 2:
             for child in self._all:
-                child.leave()
+                child.hurry()
         elif self._signals > 2:
             for child in self._all:
                 child.kill()
@@ -176,9 +176,11 @@ class Supervisor:
                 "number": number,
                 "workers": worker_count(self._settings),
             }
-            await child.start(
-                first, [fd for fd in (*self._listeners.descriptors, self._lock, self._memory) if fd is not None]
-            )
+            inherited = [fd for fd in (*self._listeners.descriptors, self._lock, self._memory) if fd is not None]
+            try:
+                await child.start(first, inherited)
+            except OSError as error:
+                return Failure(1, f"a worker cannot be started: {error.strerror or error}")
             self._all.add(child)
             child.exited.add_done_callback(lambda _: self._ended(child))
             if self._stopping:
@@ -347,6 +349,7 @@ class Supervisor:
     def _resize(self) -> None:
         """As many workers as there should be."""
         count = worker_count(self._settings)
+        self._counts.workers(count)
         for number, child in list(self._slots.items()):
             if number > count:
                 child.leave()

@@ -71,6 +71,10 @@ class Worker:
             self._prepared = None
         elif "discard" in message:
             self._prepared = None
+        elif "leave" in message:
+            self.stop.wish()
+        elif "hurry" in message:
+            self.stop.hurry()
 
     async def _prepare(self, gateway: Gateway, document: dict[str, Any]) -> None:
         try:
@@ -109,17 +113,18 @@ def _give_up(sock: socket.socket, code: int, error: Exception) -> NoReturn:
 
 async def _work(sock: socket.socket, first: Message, settings: Settings) -> None:
     stop = Stop()
-    stop.on(signal.SIGTERM)
+    # Service managers send it to all processes, and the supervisor says the same: that is one wish, not two.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.wish)
     worker = Worker(stop)
     # A copy of the socket: what stops the start is said over the original.
-    worker.channel = await Channel.over(sock.dup(), worker.heard, stop)
+    worker.channel = await Channel.over(sock.dup(), worker.heard, stop.wish)
     beat = tasks.spawn(worker.beat(), name="signs of life")
     lock, number = LogLock(first["lock"]), first["number"]
     permits = max(1, default_permits() // first["workers"])
     counts = Counts(first["counts"])
 
     def accept(listener: socket.socket, front: Front) -> Acceptor:
-        return Acceptor(listener, front, lambda: len(front.connections), counts, number, first["workers"])
+        return Acceptor(listener, front, lambda: len(front.connections), counts, number)
 
     try:
         with closing(Listeners.adopt(first["descriptors"])) as listeners:

@@ -157,6 +157,8 @@ def test_the_signal_to_stop_waits_for_a_slow_answer(fleet: Fleet, workers: int) 
     thread = threading.Thread(target=lambda: answers.append(gateway.request("GET", "/public/x").status))
     thread.start()
     assert asked.wait(20)
+    for pid in gateway.workers():  # systemd sends it to all processes of a service
+        os.kill(pid, signal.SIGTERM)
     gateway.process.send_signal(signal.SIGTERM)
     until(lambda: _refused(gateway.port), "the end of accepting")
     assert gateway.process.poll() is None
