@@ -37,20 +37,19 @@ async def _serve(settings: Settings, source: Source | None, when_ready: WhenRead
     stop.on(signal.SIGTERM, signal.SIGINT)
     with closing(Listeners.bind(settings.server)) as listeners:
         async with open_gateway(settings, SystemClock()) as gateway:
-            jobs = [tasks.spawn(notifier.keep_alive(), name="watchdog")]
+            alive = tasks.spawn(notifier.keep_alive(), name="watchdog")
             try:
                 async with serving(gateway, listeners, stop):
                     gateway.events.emit(started(settings, gateway.warnings))
                     if when_ready is not None:
                         await when_ready(gateway)
-                    if source is not None:
-                        jobs.append(_follow(gateway, source, notifier))
+                    reload = _follow(gateway, source, notifier) if source is not None else None
                     notifier.ready()
                     await stop.wait()
+                    await tasks.cancel(reload)
                     notifier.stopping()
             finally:
-                for job in jobs:
-                    await tasks.cancel(job)
+                await tasks.cancel(alive)
             gateway.events.emit(Event(Name.GATEWAY_STOPPED))
 
 

@@ -95,15 +95,14 @@ class Supervisor:
             loop.add_signal_handler(number, self._signalled)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
         stop = tasks.spawn(self._stop.wait(), name="stop")
-        jobs = [
-            stop,
-            tasks.spawn(self._notifier.keep_alive(), name="watchdog"),
-            tasks.spawn(self._look_for_the_hung(), name="hung workers"),
-        ]
+        alive = tasks.spawn(self._notifier.keep_alive(), name="watchdog")
+        jobs = [stop, tasks.spawn(self._look_for_the_hung(), name="hung workers")]
         try:
             start = tasks.spawn(self._start_all(), name="start")
             await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
             await tasks.cancel(start)
+            if not start.cancelled():
+                start.result()
             if not self._stop.is_set():
                 reloader = Reloader(source, self._settings, self._events, self._notifier, self._apply, most=How.ROLL)
                 loop.add_signal_handler(signal.SIGHUP, reloader.ask)
@@ -112,11 +111,12 @@ class Supervisor:
             await self._stop.wait()
         finally:
             self._stopping = True
-            self._notifier.stopping()
             for job in jobs:
                 await tasks.cancel(job)
+            self._notifier.stopping()
             self._listeners.close()  # what is not in a worker's hands by now is refused, not left waiting
             await self._stop_all()
+            await tasks.cancel(alive)
         if self._fatal is not None:
             raise _error(self._fatal)
         self._events.emit(Event(Name.GATEWAY_STOPPED))
