@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import uvloop
 
-from gateway.runtime.accepting import Acceptor, Counts, make_counts
+from gateway.runtime.accepting import Acceptor, Counts, Turns, make_counts
 
 WORKERS, CONNECTIONS, ROUNDS = 2, 64, 10
 COUNTS, NUMBERS = make_counts(WORKERS), os.pipe()
@@ -79,7 +79,7 @@ async def serve_one_by_one(sock: socket.socket) -> None:
 async def serve_in_turn(sock: socket.socket) -> None:
     """As the gateway does it."""
     counts, number = Counts(COUNTS), int.from_bytes(os.read(NUMBERS[0], 1))
-    Acceptor(sock, Echo, lambda: len(Echo.open), counts, number)
+    Acceptor(sock, Echo, Turns(lambda: len(Echo.open), counts, number))
     await asyncio.Event().wait()
 
 

@@ -69,30 +69,44 @@ class Counts:
         return min(counts, default=_VACANT)
 
 
-class Acceptor:
-    """Accepts for worker `number` from a socket that all of them have. Started at once.
+class Turns:
+    """Whether worker `number` may take the next connection; `connections` tells how many it has now."""
 
-    `connections` tells how many this worker has now, `factory` makes the protocol of a new one.
-    """
+    __slots__ = ("_connections", "_counts", "_impatient_until", "_let_go", "_number")
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        factory: Callable[[], asyncio.Protocol],
-        connections: Callable[[], int],
-        counts: Counts,
-        number: int,
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._listener = listener
-        self._factory = factory
+    def __init__(self, connections: Callable[[], int], counts: Counts, number: int) -> None:
         self._connections = connections
         self._counts = counts
         self._number = number
         self._let_go = 0
         self._impatient_until = 0.0
-        self._again: asyncio.TimerHandle | None = None
         counts.has(number, 0)
+
+    def wait(self, now: float) -> float:
+        """Seconds to look away, so that a worker with fewer connections can take the next one; 0: take one."""
+        own = self._connections()
+        self._counts.has(self._number, own)
+        if now >= self._impatient_until and own > self._counts.least() + own // 16:
+            if self._let_go < _PATIENCE:
+                self._let_go += 1
+                return _PAUSE
+            self._impatient_until = now + _IMPATIENT
+        self._let_go = 0
+        return 0.0
+
+
+class Acceptor:
+    """Accepts from a socket that other workers have too, when it is this one's turn. Started at once.
+
+    `factory` makes the protocol of a new connection.
+    """
+
+    def __init__(self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], turns: Turns) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._factory = factory
+        self._turns = turns
+        self._again: asyncio.TimerHandle | None = None
         self._listen()
 
     def close(self) -> None:
@@ -106,33 +120,25 @@ class Acceptor:
         self._again = None
         self._loop.add_reader(self._listener, self._readable)
 
-    def _pause(self, seconds: float) -> None:
+    def _look_away(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener)
         self._again = self._loop.call_later(seconds, self._listen)
 
     def _readable(self) -> None:
         """One connection for each time the loop comes round."""
-        own = self._connections()
-        self._counts.has(self._number, own)
-        now = self._loop.time()
-        if own > self._counts.least() + own // 16 and now >= self._impatient_until:
-            if self._let_go < _PATIENCE:
-                self._let_go += 1
-                self._pause(_PAUSE)
-                return
-            self._impatient_until = now + _IMPATIENT
+        if pause := self._turns.wait(self._loop.time()):
+            self._look_away(pause)
+            return
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-            self._let_go = 0
             return
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
             self._loop.call_exception_handler({"message": "a connection could not be accepted", "exception": error})
-            self._pause(_RECOVERY)
+            self._look_away(_RECOVERY)
             return
-        self._let_go = 0
         connection.setblocking(False)
         if connection.family != getattr(socket, "AF_UNIX", None):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -101,6 +102,9 @@ async def serving(
 
     `nth`: which CPU to begin on; `others`: checks made elsewhere; `accept`: in the place of the loop's own server.
     """
+    # What start-up made stays: a full collection that walks it would stop every request for a while.
+    gc.collect()
+    gc.freeze()
     # Only now: the password threads keep the CPUs that were there before.
     bound = one_cpu(nth) if gateway.settings.server.cpu_affinity else None
     watch = tasks.spawn(bound.watch(), name="cpu affinity") if bound is not None else None

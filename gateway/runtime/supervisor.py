@@ -78,7 +78,7 @@ class Supervisor:
         self._telemetry = telemetry
         self._events = telemetry.events
         self._notifier = notifier
-        self._version = 0
+        self._version = self._rolled = 0
         self._slots: dict[int, Child] = {}
         self._all: set[Child] = set()
         self._starting: set[int] = set()
@@ -186,6 +186,9 @@ class Supervisor:
             if self._stopping:
                 child.leave()
             failure = await child.up(START_PATIENCE)
+            if failure is None and child.version < self._rolled:
+                child.leave()  # what changed meanwhile does not change in a running process
+                return await self._bring_up(number)
             while failure is None and child.version != self._version:
                 failure = await self._catch_up(child)
             if failure is not None:
@@ -331,7 +334,7 @@ class Supervisor:
     async def _roll(self, settings: Settings) -> None:
         """Replace one worker after the other; when a new one does not start, the old configuration comes back."""
         before, self._settings = self._settings, settings
-        self._version += 1
+        self._rolled = self._version = self._version + 1
         rolled: list[int] = []
         for number in sorted(self._slots):
             if number > worker_count(settings) or self._stopping:
@@ -341,7 +344,7 @@ class Supervisor:
                 rolled.append(number)
                 continue
             self._settings = before
-            self._version += 1
+            self._rolled = self._version = self._version + 1
             for back in rolled:
                 await self._bring_up(back)
             raise RolledBack(failure.message)

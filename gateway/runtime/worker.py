@@ -19,7 +19,7 @@ from gateway.clock import SystemClock
 from gateway.credentials.pool import default_permits
 from gateway.errors import GatewayError
 from gateway.proxy.front import Front
-from gateway.runtime.accepting import Acceptor, Counts
+from gateway.runtime.accepting import Acceptor, Counts, Turns
 from gateway.runtime.channel import Channel, Message, encode, read_first
 from gateway.runtime.listeners import Listeners
 from gateway.runtime.loglock import LogLock
@@ -124,7 +124,7 @@ async def _work(sock: socket.socket, first: Message, settings: Settings) -> None
     counts = Counts(first["counts"])
 
     def accept(listener: socket.socket, front: Front) -> Acceptor:
-        return Acceptor(listener, front, lambda: len(front.connections), counts, number)
+        return Acceptor(listener, front, Turns(lambda: len(front.connections), counts, number))
 
     try:
         with closing(Listeners.adopt(first["descriptors"])) as listeners:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.runtime.accepting import Acceptor, Counts, make_counts
+from gateway.runtime.accepting import Acceptor, Counts, Turns, make_counts
 
 
 class Worker:
@@ -18,7 +18,9 @@ class Worker:
 
     def __init__(self, listener: socket.socket, descriptor: int, number: int) -> None:
         self.open: set[asyncio.BaseTransport] = set()
-        self.acceptor = Acceptor(listener.dup(), self._protocol, lambda: len(self.open), Counts(descriptor), number)
+        self.acceptor = Acceptor(
+            listener.dup(), self._protocol, Turns(lambda: len(self.open), Counts(descriptor), number)
+        )
 
     def _protocol(self) -> asyncio.Protocol:
         worker = self
@@ -92,3 +94,21 @@ async def test_one_that_leaves_accepts_no_more(listener: socket.socket, counts: 
         Counts(counts).vacant(1)
         await connect(listener, 8)
         assert (len(one.open), len(two.open)) == (0, 8)
+
+
+def test_whose_turn_it_is(counts: int) -> None:
+    own = [5]
+    memory = Counts(counts)
+    turns = Turns(lambda: own[0], memory, 1)
+    assert turns.wait(0.0) == 0.0  # nobody else is there
+    memory.has(2, 5)
+    assert turns.wait(0.0) == 0.0
+    own[0] = 6
+    pauses = [turns.wait(1.0) for _ in range(6)]
+    assert pauses == [0.001] * 5 + [0.0]
+    assert [turns.wait(1.05), turns.wait(1.2)] == [0.0, 0.001]  # the other one hangs, it seems: for a while no courtesy
+    memory.has(2, 6)
+    assert turns.wait(1.2) == 0.0
+    own[0] = 106  # a few more make no difference
+    memory.has(2, 100)
+    assert turns.wait(9.0) == 0.0
