@@ -201,6 +201,9 @@ class ClientConnection(RequestHandler):
             # Of what came, the end of a body is no part of the next head; behind a chunked one nothing is read.
             size = 0 if self._chunked else size - (body.total_bytes - held)
             messages = self._body_progress(messages, data)
+            self._tell_of(body)
+            if self._deaf:
+                return
         if not messages:
             if self._open_body is None:
                 self._between(size, upgraded=upgraded)
@@ -264,6 +267,7 @@ class ClientConnection(RequestHandler):
         """End a body that does not come."""
         if not payload.is_eof():
             payload.set_exception(RequestTimeout())
+            self._tell_of(payload)
 
     def done(self, *, keep_alive: bool) -> None:
         """The answer is written: go on with the next request, or close."""
@@ -381,6 +385,12 @@ class ClientConnection(RequestHandler):
             return []
         return messages
 
+    def _tell_of(self, body: Body) -> None:
+        """Whoever passes a body on is told of its progress; the own API waits for it itself."""
+        exchange = self.exchange
+        if exchange is not None and exchange.payload is body:
+            exchange.body_came()
+
     def _between(self, size: int, *, upgraded: bool) -> None:
         """Bytes that began no request and belong to no body. Part of a head: the rest must follow in time, and not be
         endless.
@@ -409,6 +419,7 @@ class ClientConnection(RequestHandler):
         body, self._open_body = self._open_body, None
         if body is not None:  # the request it belongs to fails with it
             body.set_exception(problem)
+            self._tell_of(body)
             return
         self._messages.append((cast("Any", _Garbled(problem)), NO_BODY))
         if not self._busy:

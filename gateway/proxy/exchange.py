@@ -26,8 +26,8 @@ CLIENT_GONE: Final = 499
 
 
 class Exchange:
-    """The state of one request between a client and an upstream. Everything happens in callbacks; only a body that
-    does not arrive with its head, and a new connection, cost a task.
+    """The state of one request between a client and an upstream. Everything happens in callbacks; only a new
+    connection costs a task.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class Exchange:
         "_finished",
         "_head",
         "_keep_alive",
+        "_passing",
         "_proxy",
         "_responded",
         "_task",
@@ -90,6 +91,7 @@ class Exchange:
         self._chunk_out = False
         self._bodyless = False
         self._keep_alive = False
+        self._passing = False
 
     @property
     def upstream_url(self) -> str | None:
@@ -142,26 +144,35 @@ class Exchange:
         connection.send(self, data, head_only=self.message.method == "HEAD", whole=self._whole, timeout=timeout)
         if not self._whole:
             self.body = b""
-            self._task = tasks.spawn(self._pump(connection, route), name="request body")
+            self.body_came()
 
-    async def _pump(self, connection: UpstreamConnection, route: RouteSpec) -> None:
-        """Pass the request body on as it comes, no faster than the upstream reads."""
+    def body_came(self) -> None:
+        """More of the request body is here, or its end, or the upstream has read: pass on what can be passed."""
+        connection, route = self._connection, self.route
+        # Taking bytes out lets the parser go on, which calls this again before those bytes are written.
+        if connection is None or route is None or self._passing or connection.request_sent:
+            return
+        self._passing = True
         try:
-            while data := await self.payload.readany():
-                self.count_request(len(data), route.body_limit)
-                connection.write(_chunk(data) if self.chunked else data)
-                connection.expire_in(route.idle_timeout)
-                if connection.congested:
-                    await connection.drain()
+            self._pass_body(connection, route)
         except GatewayError as error:
-            self._task = None
             self.fail(error)
+        finally:
+            self._passing = False
+
+    def _pass_body(self, connection: UpstreamConnection, route: RouteSpec) -> None:
+        payload = self.payload
+        while not connection.congested:
+            if (error := payload.exception()) is not None:
+                raise error if isinstance(error, GatewayError) else _malformed_body(error)
+            data = take(payload)
+            if not data:
+                break
+            self.count_request(len(data), route.body_limit)
+            connection.write(_chunk(data) if self.chunked else data)
+        if not payload.is_eof():
+            connection.expire_in(route.idle_timeout)
             return
-        except Exception as error:  # noqa: BLE001 - whatever the parser hands over, the body ended too early
-            self._task = None
-            self.fail(InvalidRequest("The request body is malformed.", debug=type(error).__name__))
-            return
-        self._task = None
         if self.chunked:
             connection.write(_LAST_CHUNK)
         connection.request_sent = True
@@ -336,6 +347,11 @@ class Exchange:
         if self.claims is not None:
             self._proxy.streams.remove(self, self.claims)
         self._proxy.finished(self)
+
+
+def _malformed_body(error: BaseException) -> InvalidRequest:
+    """Whatever the parser says of a body: it ended too early."""
+    return InvalidRequest("The request body is malformed.", debug=type(error).__name__)
 
 
 def _chunk(data: bytes) -> bytes:

@@ -34,6 +34,12 @@ class ClientLimits:
 class Exchange(Protocol):
     """A proxied request under way, as the client's connection sees it."""
 
+    payload: Body
+
+    def body_came(self) -> None:
+        """More of the request body is here, or its end, or what was wrong with it."""
+        ...
+
     def client_paused(self) -> None:
         """The client is slow to read."""
         ...

@@ -29,6 +29,10 @@ _SWITCHING: Final = 101
 class Leg(Protocol):
     """What a connection tells whoever sent a request over it. After `done` or `failed` nothing more is told."""
 
+    def body_came(self) -> None:
+        """The upstream has read: more of the request may be written."""
+        ...
+
     def informed(self) -> None:
         """The upstream said 100 Continue."""
         ...
@@ -57,7 +61,6 @@ class UpstreamConnection(asyncio.Protocol):
         "_body",
         "_chunk_parser",
         "_close",
-        "_drained",
         "_endpoint",
         "_head_only",
         "_heard",
@@ -88,7 +91,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._heard = False
         self._held = False
         self._paused = False
-        self._drained: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport | None = None
         self.timer = LazyTimer(loop, self._expired)
         self.request_sent = True
@@ -116,14 +118,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether the upstream is slow to read: wait for `drain` before writing more."""
+        """Whether the upstream is slow to read: write no more until `body_came`."""
         return self._paused
-
-    async def drain(self) -> None:
-        """Wait until the upstream has read enough, or is gone."""
-        if self._paused:
-            self._drained = self._loop.create_future()
-            await self._drained
 
     def pause(self) -> None:
         """Read no more of the response for now."""
@@ -184,8 +180,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = None
         self.timer.cancel()
         self._endpoint.lost(self)
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
         leg = self._leg
         if leg is None:
             return
@@ -204,9 +198,8 @@ class UpstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Called by the loop."""
         self._paused = False
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._drained = None
+        if self._leg is not None:
+            self._leg.body_came()
 
     # -- the response
 
