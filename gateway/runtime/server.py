@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -66,6 +67,9 @@ async def _serve_until(
     admin: socket.socket | None,
     when_ready: WhenReady | None,
 ) -> None:
+    # What start-up made stays: a full collection that walks it stops every request for 35 ms.
+    gc.collect()
+    gc.freeze()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(gateway.front, sock=public)
     probes = await _serve_admin(gateway.admin, admin) if admin is not None else None
