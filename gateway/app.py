@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,8 +36,10 @@ from gateway.sessions.service import SessionService
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
 from gateway.stores.factory import open_stores
+from gateway.stores.timed import timed
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.logging import Telemetry, configure
+from gateway.telemetry.metrics import Family, Kind
 from gateway.throttle.login import LoginThrottle
 from gateway.throttle.refresh import RefreshThrottle
 from gateway.tokens.access_token import AccessTokenIssuer, AccessTokenVerifier
@@ -83,6 +86,7 @@ class Gateway:
         self.proxy: Proxy
         self.sessions: SessionService
         self.keys: KeyService
+        self.verified: VerifiedTokenCache[bytes]
         self._jobs: list[asyncio.Task[object]] = []
         self._serving = False
         self._entropy = PooledEntropy()
@@ -127,8 +131,7 @@ class Gateway:
         self._serving = False
         self.front.drain()
         await self.front.shutdown(seconds)
-        if self.telemetry.access is not None:
-            self.telemetry.access.flush()
+        self.telemetry.access.flush()
 
     async def checks(self) -> Mapping[str, str | None]:
         """Readiness, per check None or what is wrong."""
@@ -142,7 +145,11 @@ class Gateway:
     @property
     def admin(self) -> web.Application:
         """The application of the admin listener."""
-        return build_admin(self.checks)
+        return build_admin(self.checks, self._snapshot)
+
+    async def _snapshot(self) -> list[Family]:
+        self.telemetry.access.flush()
+        return self.telemetry.metrics.snapshot()
 
     async def _build_faces(self, stack: AsyncExitStack) -> None:
         """The own API and the proxy, behind one front."""
@@ -157,6 +164,25 @@ class Gateway:
         stack.callback(self.proxy.close)
         stack.callback(self.index.subscribe(self.proxy.streams.revoked))
         self.front = Front(self.proxy)
+        self._read_gauges()
+
+    def _read_gauges(self) -> None:
+        """What is asked for when somebody looks, instead of being counted all the time."""
+        read, proxy, cache = self.telemetry.metrics.read_from, self.proxy, self.verified
+        gauge, counter = Kind.GAUGE, Kind.COUNTER
+        read(
+            "gateway_revocation_staleness_seconds",
+            "Since the revocation feed was last read.",
+            Kind.GREATEST,
+            self.follower.staleness,
+        )
+        read("gateway_client_connections", "Open, of clients.", gauge, lambda: len(self.front.connections))
+        read("gateway_upstream_connections", "Open, to backends.", gauge, lambda: proxy.open_upstream_connections)
+        read("gateway_open_streams", "Event streams and WebSockets of sessions.", gauge, lambda: len(proxy.streams))
+        read("gateway_receipts_waiting", "Receipts not yet written.", gauge, lambda: len(self.receipts))
+        read("gateway_verified_tokens", "Access tokens remembered as verified.", gauge, lambda: len(cache))
+        read("gateway_token_verifications", "Access tokens not found there.", counter, lambda: cache.misses)
+        read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
     def _api_services(self, verifier: AccessTokenVerifier, addresses: ClientAddress, ids: RequestIds) -> ApiServices:
         settings, clock = self.settings, self.clock
@@ -187,10 +213,11 @@ class Gateway:
     ) -> Proxy:
         settings, ring = self.settings, self.keys.ring
         identity = IdentityHeaders(policies.identity_headers(settings))
+        self.verified = VerifiedTokenCache[bytes](VERIFIED_TOKENS, ring)
         authenticator = ProxyAuthenticator(
             verifier,
             ring,
-            VerifiedTokenCache(VERIFIED_TOKENS, ring),
+            self.verified,
             self.index,
             self.receipts,
             self._denied_use,
@@ -205,8 +232,7 @@ class Gateway:
             forward_authorization=settings.identity.forward_authorization,
             reserved_prefix=settings.auth.prefix,
         )
-        access_log = self.telemetry.access or _NoAccessLog()
-        return Proxy(policy, authenticator, api, access_log, self.events, addresses, ids, self.clock)
+        return Proxy(policy, authenticator, api, self.telemetry.access, self.events, addresses, ids, self.clock)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(bytes=self._entropy(16), version=4))
@@ -250,15 +276,6 @@ class Gateway:
         self.events.emit(Event(Name.STORE_FAILED, Level.ERROR, fields=fields))
 
 
-class _NoAccessLog:
-    """For `logging.access_log: false`."""
-
-    __slots__ = ()
-
-    def request(self, *_: object) -> None:
-        """Write nothing."""
-
-
 @asynccontextmanager
 async def open_gateway(settings: Settings, clock: Clock) -> AsyncIterator[Gateway]:
     """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line."""
@@ -274,6 +291,6 @@ async def open_gateway(settings: Settings, clock: Clock) -> AsyncIterator[Gatewa
             activity=Activity(stores.events, clock, keep=logging.events_keep),
         )
         stack.push_async_callback(telemetry.close)
-        gateway = Gateway(settings, stores, telemetry, clock)
+        gateway = Gateway(settings, timed(stores, telemetry.metrics.store_call), telemetry, clock)
         await gateway.open(stack)
         yield gateway

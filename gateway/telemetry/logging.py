@@ -15,6 +15,7 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.lines import Render, Timestamps, console_renderer, json_line
+from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.writer import LineWriter
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -23,17 +24,17 @@ _LONGEST_TRACE: Final = 8000
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What writes, of one process. `access` is None when the access log is off."""
+    """What writes and counts, of one process."""
 
     events: EventLog
-    access: AccessLog | None
+    access: AccessLog
+    metrics: Metrics
     activity: Activity | None
     writer: LineWriter
 
     async def close(self) -> None:
         """Write what waits, to store and stdout, for a few seconds at most."""
-        if self.access is not None:
-            self.access.flush()
+        self.access.flush()
         if self.activity is not None:
             await self.activity.close()
         self.writer.close()
@@ -56,10 +57,12 @@ def configure(
     render = _renderer(format, target)
     writer = LineWriter(target, dropped_line=_dropped(clock, render))
     least = _LEVELS[level]
-    events = EventLog(clock, write=writer.write, render=render, least=least, activity=activity)
-    access = AccessLog(writer.write, clock, render) if access_log and least <= _LEVELS["info"] else None
+    metrics = Metrics()
+    events = EventLog(clock, write=writer.write, render=render, least=least, activity=activity, count=metrics.event)
+    written = writer.write if access_log and least <= _LEVELS["info"] else None
+    access = AccessLog(written, clock, render, metrics.requests)
     route_library_logs(events, least)
-    return Telemetry(events, access, activity, writer)
+    return Telemetry(events, access, metrics, activity, writer)
 
 
 def route_library_logs(events: EventSink, least: int = 30) -> None:

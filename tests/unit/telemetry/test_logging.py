@@ -51,17 +51,18 @@ async def test_everything_goes_to_one_place_as_json() -> None:
     store = open_memory(clock).events
     pipe = Pipe(activity=Activity(store, clock, keep=10))
     pipe.telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u1"))
-    assert pipe.telemetry.access is not None
     pipe.telemetry.access.request("GET", "/x", 200, "api", None, 0.001, 0, 0, "r1")
     assert sorted(line["event"] for line in await pipe.lines()) == ["login.succeeded", "proxy.request"]
     assert len(await store.read_events()) == 1
 
 
 @pytest.mark.parametrize("options", [{"access_log": False}, {"level": "warning"}])
-async def test_the_access_log_can_be_off(options: dict[str, Any]) -> None:
+async def test_the_access_log_can_be_off_and_requests_are_counted_all_the_same(options: dict[str, Any]) -> None:
     pipe = Pipe(**options)
-    assert pipe.telemetry.access is None
+    pipe.telemetry.access.request("GET", "/x", 200, "api", None, 0.001, 0, 0, "r1")
     assert await pipe.lines() == []
+    requests = next(family for family in pipe.telemetry.metrics.snapshot() if family.name == "gateway_requests")
+    assert requests.samples == {("api", "GET", "200"): [1]}
 
 
 def hand_over(name: str, level: int, message: str, *args: object, error: Exception | None = None) -> None:
