@@ -13,10 +13,13 @@ from gateway.proxy.header_actions import (
     NOT_NAMEABLE,
     RESPONSE_NAMES,
     SET_COOKIE,
+    TRAILER,
+    TRAILER_NAMES,
     TRANSFER_ENCODING,
     Actions,
 )
 from gateway.proxy.headers import RawHeaders
+from gateway.proxy.identity import fold
 
 MAX_HEAD: Final = 64 * 1024
 _MAX_REMEMBERED: Final = 1024
@@ -34,12 +37,15 @@ class ResponseHead:
 
 
 class ResponseRules:
-    """The rules for responses, compiled: `cookies` are the gateway's own, which no upstream may set."""
+    """The rules for responses, compiled: `cookies` are the gateway's own and `identity` the folded names of the headers
+    it writes, neither of which an upstream may set.
+    """
 
-    __slots__ = ("_actions", "_cookies", "_status_lines")
+    __slots__ = ("_actions", "_cookies", "_status_lines", "_trailers")
 
-    def __init__(self, cookies: tuple[bytes, ...] = ()) -> None:
-        self._actions = Actions(RESPONSE_NAMES)
+    def __init__(self, cookies: tuple[bytes, ...] = (), identity: frozenset[bytes] = frozenset()) -> None:
+        self._actions = Actions(RESPONSE_NAMES, identity)
+        self._trailers = Actions(TRAILER_NAMES, identity)
         self._cookies = frozenset(cookies)
         self._status_lines: dict[tuple[int, str], bytes] = {}
 
@@ -74,6 +80,7 @@ class ResponseRules:
         """Whether the body is chunked, and the lines with what is to be added and dropped."""
         chunked = False
         named: list[bytes] = []
+        announced: list[bytes] = []
         for action, value in fields:
             if action == TRANSFER_ENCODING:
                 if chunked or value.strip().lower() != b"chunked":
@@ -83,10 +90,24 @@ class ResponseRules:
                 if value.partition(b"=")[0].strip() not in self._cookies:
                     lines.append(b"Set-Cookie: " + value)
             elif action == CONNECTION:
-                named += [part.strip(b" \t") for part in value.lower().split(b",")]
+                named += _tokens(value)
+            elif action == TRAILER:
+                announced += [name for name in _tokens(value) if self._trailers[name].__class__ is bytes]
             else:
                 raise BadGateway(debug="a header name of the upstream is not a token")
+        if chunked and announced:
+            lines.append(b"Trailer: " + b", ".join(announced))
         return chunked, _without_named(lines, named) if named else lines
+
+    def trailers(self, fields: RawHeaders, headers: RawHeaders) -> bytes:
+        """The lines of those fields behind a body that may pass, each ended by CRLF; `headers`: those of its head."""
+        named = {fold(token) for name, value in headers if name.lower() == b"connection" for token in _tokens(value)}
+        lines = []
+        for name, value in fields:
+            action = self._trailers[name]
+            if isinstance(action, bytes) and fold(name) not in named:
+                lines.append(b"%b%b\r\n" % (action, value))
+        return b"".join(lines)
 
     def _status_line(self, status: int, reason: str) -> bytes:
         line = f"HTTP/1.1 {status} {reason}".encode("utf-8", "surrogateescape")
@@ -94,6 +115,10 @@ class ResponseRules:
             self._status_lines.clear()
         self._status_lines[status, reason] = line
         return line
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [part.strip(b" \t") for part in value.lower().split(b",")]
 
 
 def _without_named(lines: list[bytes], named: list[bytes]) -> list[bytes]:

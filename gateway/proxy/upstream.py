@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.errors import BadGateway, GatewayError
-from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, NO_BODY, Body, Message, Parser, response_parser, take
+from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Message, response_parser
+from gateway.proxy.chunks import ChunkDecoder
 from gateway.proxy.response_head import MAX_HEAD, ResponseHead
 from gateway.proxy.timer import LazyTimer
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from gateway.proxy.endpoint import Endpoint
 
 IDLE_SECONDS: Final = 30.0
+MAX_INTERIM: Final = 16
 _START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
-_CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 # What the bytes that come next are.
 _HEAD: Final = 0
 _COUNTED: Final = 1
@@ -31,6 +32,10 @@ class Leg(Protocol):
 
     def informed(self) -> None:
         """The upstream said 100 Continue."""
+        ...
+
+    def hinted(self, head: bytes) -> None:
+        """Another interim head came (RFC 9110 15.2), checked like a final one; it ends in CRLF but is not closed."""
         ...
 
     def responded(self, status: int, head: ResponseHead, body: bytes, *, done: bool, bodyless: bool) -> None:
@@ -51,26 +56,31 @@ class Leg(Protocol):
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection. aiohttp's parser reads the heads and decodes chunks; counted bodies pass through untouched."""
+    """One connection. aiohttp's parser reads the heads; counted bodies pass through untouched.
+
+    `trailers` are the lines behind the chunked body that ended last, each ended by CRLF, checked like headers.
+    """
 
     __slots__ = (
-        "_body",
-        "_chunk_parser",
+        "_chunks",
         "_close",
         "_drained",
         "_endpoint",
         "_head_only",
         "_heard",
         "_held",
+        "_interim",
         "_left",
         "_leg",
         "_loop",
+        "_message",
         "_next",
         "_parser",
         "_partial",
         "_paused",
         "request_sent",
         "timer",
+        "trailers",
         "transport",
         "used_at",
     )
@@ -79,12 +89,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._endpoint = endpoint
         self._loop = loop
         self._parser = response_parser(loop, with_body=False)
-        self._chunk_parser: Parser | None = None
+        self._chunks: ChunkDecoder | None = None
+        self._message: Message | None = None
+        self._interim = 0
         self._leg: Leg | None = None
         self._next = _HEAD
         self._partial = b""
         self._left = 0
-        self._body: Body = NO_BODY
         self._close = False
         self._head_only = False
         self._heard = False
@@ -94,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.timer = LazyTimer(loop, self._expired)
         self.request_sent = True
+        self.trailers = b""
         self.used_at = 0.0
 
     # -- the sender's side
@@ -231,13 +243,18 @@ class UpstreamConnection(asyncio.Protocol):
             if message.code == _SWITCHING:
                 self._fail(BadGateway(debug="the upstream switched protocols unasked"))
                 return
-            if message.code == _CONTINUE:
-                leg.informed()
+            try:
+                self._inform(leg, message)
+            except BadGateway as error:
+                self._fail(error)
+                return
             data = data[end:]
             if not data or self._leg is not leg:
                 self._partial = b""
                 return
         self._partial = b""
+        if self._interim:
+            self._interim = 0
         try:
             self._answered(leg, message, data, end)
         except BadGateway as error:
@@ -260,41 +277,50 @@ class UpstreamConnection(asyncio.Protocol):
                 self._complete()
         elif head.chunked:
             self._next = _CHUNKED
-            body, done = self._first_chunks(data)
+            if self._chunks is None:
+                self._chunks = ChunkDecoder()
+            self._chunks.start()
+            self._message = message
+            body, done = self._decode(body)
         else:
             self._next = _UNTIL_CLOSE
+            self.trailers = b""
         leg.responded(status, head, body, done=done, bodyless=bodyless)
 
-    def _first_chunks(self, data: bytes) -> tuple[bytes, bool]:
-        """Hand a chunked answer, head and all, to the parser that decodes chunks."""
-        parser = self._chunk_parser
-        if parser is None:
-            parser = self._chunk_parser = response_parser(self._loop)
-        try:
-            [(_, self._body)], _, _ = parser.feed_data(data)
-        except Exception as error:
-            raise BadGateway(debug=f"the upstream's chunks are malformed: {type(error).__name__}") from error
-        body, done = take(self._body), self._body.is_eof()
-        if done:
-            self._complete(data)
-        return body, done
+    def _inform(self, leg: Leg, message: Message) -> None:
+        """Tell of an interim head. Raises `BadGateway`."""
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise BadGateway(debug="the upstream sends interim heads without end")
+        if message.code == _CONTINUE:
+            leg.informed()
+        else:
+            leg.hinted(self._endpoint.rules.render(message.code, message.reason, message.raw_headers).head)
+
+    def _decode(self, data: bytes) -> tuple[bytes, bool]:
+        """The payload in `data`, and whether the body ended with it. Raises `BadGateway`."""
+        chunks = self._chunks
+        assert chunks is not None  # noqa: S101 - made with the head
+        body = chunks.feed(data)
+        if not chunks.done:
+            return body, False
+        if chunks.rest:
+            raise BadGateway(debug="the upstream's answer is longer than it says")
+        message, self._message = self._message, None
+        self.trailers = b""
+        if chunks.trailers and message is not None:
+            self.trailers = self._endpoint.rules.trailers(chunks.trailers, message.raw_headers)
+        self._complete()
+        return body, True
 
     def _read_chunks(self, leg: Leg, data: bytes) -> None:
-        assert self._chunk_parser is not None  # noqa: S101 - made for the first chunks
         try:
-            messages, _, _ = self._chunk_parser.feed_data(data)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(BadGateway(debug=f"the upstream's chunks are malformed: {type(error).__name__}"))
+            body, done = self._decode(data)
+        except BadGateway as error:
+            self._fail(error)
             return
-        if messages:
-            self._fail(BadGateway(debug="the upstream answered twice"))
-            return
-        body = take(self._body)
-        if self._body.is_eof():
-            self._complete(data)
-            leg.received(body, done=True)
-        elif body:
-            leg.received(body, done=False)
+        if body or done:
+            leg.received(body, done=done)
 
     def _judge(self, message: Message) -> ResponseHead:
         if message.version is not HTTP_11 and message.version is not HTTP_10:
@@ -306,16 +332,8 @@ class UpstreamConnection(asyncio.Protocol):
             raise BadGateway(debug="the upstream declared a body for status 204")
         return head
 
-    def _complete(self, chunked: bytes | None = None) -> None:
-        """The response has ended, `chunked` being the bytes that ended one: keep the connection if nothing speaks
-        against it."""
-        if chunked is not None:
-            self._body = NO_BODY
-            if not chunked.endswith(_CHUNKED_END):
-                # Trailers stay in aiohttp's parser and would stand among the headers of the next response. Part of a
-                # second response would be lost with the parser, and its rest taken for the answer to somebody else.
-                self._chunk_parser = None
-                self._close = self._close or not (chunked.endswith(_HEAD_END) or _HEAD_END.endswith(chunked))
+    def _complete(self) -> None:
+        """The response has ended: keep the connection if nothing speaks against it."""
         self._leg = None
         self._next = _HEAD
         if self._close or not self.request_sent or self.transport is None:

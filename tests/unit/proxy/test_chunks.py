@@ -80,7 +80,9 @@ def test_what_is_refused_whole_and_byte_by_byte(body: bytes) -> None:
     assert not decoder.done
 
 
-@pytest.mark.parametrize("body", [b"2\r\nok", b"2\r\nok\r\n0\r\n", b"2\r\nok\r\n0\r\n\r", b"0\r\nA: b\r\n", b"5\r\nok\r\n"])
+@pytest.mark.parametrize(
+    "body", [b"2\r\nok", b"2\r\nok\r\n0\r\n", b"2\r\nok\r\n0\r\n\r", b"0\r\nA: b\r\n", b"5\r\nok\r\n"]
+)
 def test_what_is_no_end(body: bytes) -> None:
     decoder = ChunkDecoder()
     decoder.feed(body)
