@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import BadGateway
 from gateway.proxy.response_head import MAX_HEAD, ResponseRules
 
-RULES = ResponseRules((b"__Host-gw_refresh",))
+RULES = ResponseRules((b"__Host-gw_refresh",), frozenset({b"x-user-id"}))
 
 
 def test_what_passes_and_what_does_not() -> None:
@@ -24,6 +24,8 @@ def test_what_passes_and_what_does_not() -> None:
             (b"Set-Cookie", b"a=1"),
             (b"Set-Cookie", b" __Host-gw_refresh =1"),
             (b"X-Request-Id", b"theirs"),
+            (b"x_user_id", b"theirs"),
+            (b"Trailer", b"X-Sum"),
             (b"Content_Length", b"9"),
         ],
     )
@@ -65,3 +67,18 @@ def test_status_lines_are_remembered_but_not_without_bound() -> None:
     for number in range(1500):
         assert rules.render(200, str(number), []).head == b"HTTP/1.1 200 %d\r\n" % number
     assert len(rules._status_lines) <= 1024
+
+
+def test_trailers_are_announced_only_where_they_can_follow() -> None:
+    announced = [(b"Trailer", b"X-Sum, x-user-id,Content-Length"), (b"trailer", b"not a token, X-B")]
+    head = RULES.render(200, "OK", [*announced, (b"Transfer-Encoding", b"chunked")]).head
+    assert head == b"HTTP/1.1 200 OK\r\nTrailer: x-sum, x-b\r\n"
+    assert RULES.render(200, "OK", [*announced, (b"Content-Length", b"1")]).head == b"HTTP/1.1 200 OK\r\n"
+    only = [(b"Trailer", b"Set-Cookie"), (b"Transfer-Encoding", b"chunked")]
+    assert RULES.render(200, "OK", only).head == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_trailers_that_pass() -> None:
+    fields = [(b"X-Sum", b"1"), (b"x_user_id", b"2"), (b"x-hop", b"3"), (b"Content_Type", b"4"), (b"Empty", b"")]
+    assert RULES.trailers(fields, [(b"connection", b"close, X_Hop")]) == b"X-Sum: 1\r\nEmpty: \r\n"
+    assert RULES.trailers([], []) == b""
