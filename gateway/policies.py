@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.proxy.header_rules import HeaderRules
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
 from gateway.sessions.policy import RotationPolicy
 from gateway.settings.model import Rate, RevocationMode, Route, Settings
+from gateway.settings.route import HeaderChanges
 from gateway.throttle.gcra import Limit
 from gateway.throttle.policy import ThrottlePolicy
 from gateway.web.cookies import CookiePolicy
@@ -82,4 +84,12 @@ def _route(route: Route) -> RouteSpec:
         idle_timeout=route.timeouts.idle,
         body_limit=route.limits.body,
         retries=route.retries,
+        total_timeout=route.timeouts.total,
+        response_limit=route.limits.response_body,
+        request_headers=_header_rules(route.request_headers),
+        response_headers=_header_rules(route.response_headers),
     )
+
+
+def _header_rules(changes: HeaderChanges) -> HeaderRules | None:
+    return HeaderRules(changes.set, changes.remove) if changes.set or changes.remove else None

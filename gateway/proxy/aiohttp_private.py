@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, cast
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import HttpResponseParser
+from aiohttp.http_parser import HttpRequestParser
 from aiohttp.http_writer import HttpVersion10, HttpVersion11, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
@@ -19,26 +19,22 @@ from yarl import URL
 
 from gateway import tasks
 from gateway.errors import GatewayError, InvalidRequest, RequestTimeout
-from gateway.proxy.ports import Dispatcher, Exchange
+from gateway.proxy.pipeline import HEAD_END, Garbled, whole_requests
+from gateway.proxy.ports import ClientLimits, Dispatcher, Exchange
 from gateway.proxy.refusals import HeadTooLarge, TargetTooLong
 from gateway.proxy.timer import NEVER, LazyTimer
 from gateway.web.problem import render
 
 BUFFER: Final = 64 * 1024
-_MAX_LINE: Final = 8190
-_MAX_FIELD: Final = 32 * 1024
-_MAX_FIELDS: Final = 256
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class Message(Protocol):
-    """The C parser's messages, requests and responses alike."""
+    """The C parser's messages."""
 
     method: str
     path: str
-    code: int
-    reason: str
     version: tuple[int, int]
     raw_headers: tuple[tuple[bytes, bytes], ...]
     should_close: bool
@@ -54,58 +50,31 @@ HTTP_10: Final = HttpVersion10
 HTTP_11: Final = HttpVersion11
 
 
-class _NoFlowControl:
-    """Stands for the protocol a parser holds back: here a body is taken out after each read, and the transport of the
-    slow side is paused instead."""
-
-    connected = True
-
-    def pause_reading(self) -> None:
-        """A body is over its mark for as long as it takes to fetch it."""
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """It was fetched."""
-
-
-_NO_FLOW_CONTROL: Final = _NoFlowControl()
-
-
 class Parser(Protocol):
-    """What is used of aiohttp's C parsers."""
+    """What is used of aiohttp's C parser."""
 
     def feed_data(self, data: bytes) -> tuple[list[tuple[Message, Body]], bool, bytes]:
         """New messages, whether the protocol changes after them, and the bytes behind that."""
         ...
 
 
-def response_parser(loop: asyncio.AbstractEventLoop, *, with_body: bool = True) -> Parser:
-    """A parser for one upstream connection; without body: for the answer to a HEAD."""
-    return cast(
-        "Parser",
-        HttpResponseParser(
-            cast("Any", _NO_FLOW_CONTROL),
-            loop,
-            BUFFER,
-            max_line_size=_MAX_LINE,
-            max_headers=_MAX_FIELDS,
-            max_field_size=_MAX_FIELD,
-            response_with_body=with_body,
-            read_until_eof=True,
-            auto_decompress=False,
-        ),
+def request_parser(connection: BaseProtocol, loop: asyncio.AbstractEventLoop, limits: ClientLimits) -> Parser:
+    """A parser as a client's connection has it."""
+    parser = HttpRequestParser(
+        connection,
+        loop,
+        BUFFER,
+        max_line_size=limits.line_size,
+        max_headers=limits.fields,
+        max_field_size=limits.field_size,
+        auto_decompress=False,
     )
+    return cast("Parser", parser)
 
 
 def take(body: Body) -> bytes:
     """All that has arrived of a body, without waiting."""
     return body.read_nowait(-1) if body._buffer else b""
-
-
-class _Garbled:
-    """Stands in the queue where the bytes stopped being HTTP."""
-
-    def __init__(self, error: GatewayError) -> None:
-        self.error = error
 
 
 class ClientConnection(RequestHandler):
@@ -114,6 +83,7 @@ class ClientConnection(RequestHandler):
     """
 
     __slots__ = (
+        "_aligned",
         "_busy",
         "_chunked",
         "_deaf",
@@ -148,6 +118,7 @@ class ClientConnection(RequestHandler):
         self._limits = limits
         self._timer = LazyTimer(loop, self._expired)
         self._busy = False
+        self._aligned = True  # every read so far began where a request does
         self._pumping = False
         self._deaf = False
         self._draining = False
@@ -194,7 +165,7 @@ class ClientConnection(RequestHandler):
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
         except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
-            self._garbled(error, data)
+            self._garbled(error, data, begun=body is not None)
             return
         size = len(data)
         if body is not None:
@@ -209,20 +180,7 @@ class ClientConnection(RequestHandler):
                 self._between(size, upgraded=upgraded)
             return
         self._head_size = 0
-        if len(messages) > 1 or messages[0][1] is not NO_BODY:
-            messages = self._with_bodies(messages, data)
-        if upgraded or messages[-1][0].upgrade:
-            # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
-            self._deaf = self._open_body is None
-        if not self._busy and not self._paused and not self._messages and len(messages) == 1 and not self._pumping:
-            self._parser.message_consumed()
-            self._start(*messages[0])
-            return
-        self._messages.extend(messages)
-        if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
-            self._pause_reading_for_buffer()
-        if not self._busy:
-            self._pump()
+        self._begin(messages, data, upgraded=upgraded)
 
     def pause_writing(self) -> None:
         """Called by the loop: the client is slow to read."""
@@ -346,7 +304,7 @@ class ClientConnection(RequestHandler):
                     self._parser.message_consumed()
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
-                if type(message) is _Garbled:
+                if type(message) is Garbled:
                     self._busy = True
                     self._dispatcher.refuse(self, message.error)
                 else:
@@ -358,6 +316,27 @@ class ClientConnection(RequestHandler):
         self._busy = True
         self._timer.when = NEVER
         self._dispatcher.dispatch(self, message, payload)
+
+    def _begin(self, messages: list[tuple[Message, Body]], data: bytes, *, upgraded: bool) -> None:
+        """Requests have begun."""
+        if len(messages) > 1 or messages[0][1] is not NO_BODY:
+            self._aligned = False
+            messages = self._with_bodies(messages, data)
+        elif not data.endswith(HEAD_END):  # part of another head came along
+            self._aligned = False
+            self._head_size = 1
+        if upgraded or messages[-1][0].upgrade:
+            # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
+            self._deaf = self._open_body is None
+        if not self._busy and not self._paused and not self._messages and len(messages) == 1 and not self._pumping:
+            self._parser.message_consumed()  # type: ignore[union-attr] # it made them
+            self._start(*messages[0])
+            return
+        self._messages.extend(cast("Any", messages))
+        if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+        if not self._busy:
+            self._pump()
 
     def _with_bodies(self, messages: list[tuple[Message, Body]], data: bytes) -> list[tuple[Message, Body]]:
         """Remember the body that is still to come, and stop behind a chunked one that did not end plainly."""
@@ -405,7 +384,11 @@ class ClientConnection(RequestHandler):
         if self._head_size > self._limits.head_size:
             self._stop_reading(HeadTooLarge())
 
-    def _garbled(self, error: Exception, data: bytes) -> None:
+    def _garbled(self, error: Exception, data: bytes, *, begun: bool) -> None:
+        """The parser gave up, and with it what stood in front of the fault; `begun`: a body was still to come."""
+        if self._aligned and not (begun or self._head_size or self._messages):
+            parser = request_parser(self, self._loop, self._limits)
+            self._messages.extend(cast("Any", whole_requests(parser, data, self._max_msg_queue_size)))
         if isinstance(error, LineTooLong):
             line = data.partition(b"\r\n")[0]
             long = self._head_size == 0 and len(line) > self._limits.line_size
@@ -417,11 +400,11 @@ class ClientConnection(RequestHandler):
     def _stop_reading(self, problem: GatewayError) -> None:
         self._deaf = True
         body, self._open_body = self._open_body, None
-        if body is not None:  # the request it belongs to fails with it
+        if body is not None and not body.is_eof():  # the request it belongs to fails with it
             body.set_exception(problem)
             self._tell_of(body)
             return
-        self._messages.append((cast("Any", _Garbled(problem)), NO_BODY))
+        self._messages.append((cast("Any", Garbled(problem)), NO_BODY))
         if not self._busy:
             self._pump()
 

@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gateway import tasks
-from gateway.errors import GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
+from gateway.errors import BadGateway, GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
 from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
+from gateway.proxy.header_rules import HeaderRules
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _EVENT_STREAM: Final = b"\r\ncontent-type: text/event-stream"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_NO_TRAILERS: Final = HeaderRules({}, ("Trailer",))
 CLIENT_GONE: Final = 499
 
 
@@ -35,6 +37,7 @@ class Exchange:
         "_bodyless",
         "_chunk_out",
         "_connection",
+        "_deadline",
         "_endpoint",
         "_finished",
         "_head",
@@ -84,6 +87,7 @@ class Exchange:
         self._whole = True
         self._endpoint: Endpoint | None = None
         self._connection: UpstreamConnection | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._attempts = 0
         self._responded = False
@@ -105,6 +109,8 @@ class Exchange:
         self.client.exchange = self
         self._endpoint = endpoint
         self._head = head
+        if route.total_timeout is not None:
+            self._deadline = asyncio.get_running_loop().call_later(route.total_timeout, self._overdue)
         payload = self.payload
         whole = True
         if payload is not NO_BODY:
@@ -193,13 +199,27 @@ class Exchange:
             self.expects_continue = False
             self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def hinted(self, head: bytes) -> None:
+        """Early hints and the like go to clients that know of interim answers."""
+        rules = self.route.response_headers if self.route is not None else None
+        if self.message.version is HTTP_11:
+            self.client.write((head if rules is None else rules.removed(head)) + b"\r\n")
+
     def responded(self, status: int, head: ResponseHead, body: bytes, *, done: bool, bodyless: bool) -> None:
         """The final head came: one write when the whole response came with it."""
         message = self.message
         client = self.client
+        route = self.route
+        limit = route.response_limit if route is not None else None
+        if limit is not None and not bodyless and max(head.length or 0, len(body)) > limit:
+            self.fail(BadGateway(debug="the response is over the route's limit"))
+            return
         self.status = status
         self._responded = True
         modern = message.version is HTTP_11
+        lines = head.head
+        if route is not None and route.response_headers is not None:
+            lines = route.response_headers.changed(lines)
         keep_alive = self._may_keep_alive()
         chunk_out = False
         framing = b""
@@ -213,18 +233,19 @@ class Exchange:
             framing = b"Transfer-Encoding: chunked\r\n"
         else:
             keep_alive = False
+            lines = _NO_TRAILERS.removed(lines) if head.chunked else lines
         if not keep_alive:
             framing += b"Connection: close\r\n"
         elif not modern:
             framing += b"Connection: keep-alive\r\n"
-        data = b"%b%bX-Request-Id: %b\r\n\r\n" % (head.head, framing, self.request_id.encode("ascii"))
+        data = b"%b%bX-Request-Id: %b\r\n\r\n" % (lines, framing, self.request_id.encode("ascii"))
         self._keep_alive = keep_alive
         self._chunk_out = chunk_out
         if body:
             self.response_size = len(body)
             data += _chunk(body) if chunk_out else body
         if done:
-            client.write(data + _LAST_CHUNK if chunk_out else data)
+            client.write(data + self._last_chunk() if chunk_out else data)
             self._finish(keep_alive=keep_alive)
             return
         client.write(data)
@@ -236,16 +257,29 @@ class Exchange:
     def received(self, data: bytes, *, done: bool) -> None:
         """More of the body."""
         self.response_size += len(data)
+        route = self.route
+        if route is not None and route.response_limit is not None and self.response_size > route.response_limit:
+            self.fail(BadGateway(debug="the response is over the route's limit"))
+            return
         if self._chunk_out:
             if data:
                 data = _chunk(data)
             if done:
-                data += _LAST_CHUNK
+                data += self._last_chunk()
         self.client.write(data)
         if done:
             self._finish(keep_alive=self._keep_alive)
         else:
             self._stay()
+
+    def _last_chunk(self) -> bytes:
+        """The end of a body that went out in chunks, with the trailers that came behind it."""
+        connection = self._connection
+        if connection is None or not connection.trailers:
+            return _LAST_CHUNK
+        rules = self.route.response_headers if self.route is not None else None
+        trailers = connection.trailers
+        return b"0\r\n%b\r\n" % (trailers if rules is None else rules.removed(trailers, first=0))
 
     def _stay(self) -> None:
         connection, route = self._connection, self.route
@@ -272,8 +306,14 @@ class Exchange:
             self.fail(GatewayTimeout(debug="the response stopped"))
         elif self._whole or connection.request_sent or connection.congested:
             self.fail(GatewayTimeout(debug="no response in time"))
+        elif self.expects_continue:  # neither "go on" nor an answer: the client did right to wait
+            self.fail(GatewayTimeout(debug="no answer to Expect: 100-continue in time"))
         else:
             self.fail(RequestTimeout())
+
+    def _overdue(self) -> None:
+        self._deadline = None
+        self.fail(GatewayTimeout(debug="the exchange takes longer than the route allows"))
 
     # -- the client's connection
 
@@ -336,6 +376,8 @@ class Exchange:
 
     def _end(self) -> None:
         self._finished = True
+        if self._deadline is not None:
+            self._deadline.cancel()
         connection, self._connection = self._connection, None
         if connection is not None and connection.serves(self):
             connection.discard()

@@ -26,7 +26,7 @@ from gateway.proxy.exchange import Exchange, problem_bytes
 from gateway.proxy.headers import RequestHead, RequestRules
 from gateway.proxy.identity import IdentityHeaders
 from gateway.proxy.ports import ClientLimits
-from gateway.proxy.refusals import HttpVersionNotSupported
+from gateway.proxy.refusals import ExpectationFailed, HttpVersionNotSupported
 from gateway.proxy.request_head import HeadWriter
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
@@ -117,7 +117,7 @@ class Proxy:
         self.streams = OpenStreams(authenticator.holds)
         self._policy = policy
         self._table = RouteTable(policy.routes)
-        self._upstreams = Upstreams(policy.routes, ResponseRules(policy.cookies))
+        self._upstreams = Upstreams(policy.routes, ResponseRules(policy.cookies, policy.identity.folded))
         self._rules = RequestRules(policy.identity.folded, policy.cookies)
         self._writer = HeadWriter(forward_authorization=policy.forward_authorization)
         self._authenticator = authenticator
@@ -236,7 +236,10 @@ class Proxy:
         target = resolved.sent.get(endpoint) or _sent(resolved, endpoint, route)
         if query:
             target += query.encode("utf-8", "surrogateescape")
-        exchange.expects_continue = head.expect is not None and version is HTTP_11
+        if head.expect is not None:
+            exchange.expects_continue = _expects_continue(head, message)
+        if route.request_headers is not None:
+            route.request_headers.apply(head.lines)
         exchange.forward(
             endpoint,
             route,
@@ -305,6 +308,16 @@ def _check_old(message: Message) -> None:
         raise HttpVersionNotSupported
     if message.chunked:
         raise InvalidRequest("A transfer coding needs HTTP/1.1.")
+
+
+def _expects_continue(head: RequestHead, message: Message) -> bool:
+    """Whether the client waits for 100 Continue. Raises `ExpectationFailed`."""
+    if message.version is not HTTP_11:  # HTTP/1.0 has no interim answers (RFC 9110 10.1.1)
+        head.lines[1:] = [line for line in head.lines[1:] if not line.startswith(b"Expect: ")]
+        return False
+    if head.expect is None or head.expect.strip().lower() != b"100-continue":
+        raise ExpectationFailed
+    return True
 
 
 def _context(exchange: Exchange) -> RequestContext:

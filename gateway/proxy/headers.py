@@ -116,7 +116,7 @@ class RequestRules:
                 raise InvalidRequest("The transfer coding is not chunked.")
             head.transfer_encoding = value
         elif action == EXPECT:
-            head.expect = value
+            head.expect = value if head.expect is None else head.expect + b"," + value
             head.lines.append(b"Expect: " + value)
         elif action == UPGRADE:
             head.upgrade = value if head.upgrade is None else head.upgrade + b"," + value

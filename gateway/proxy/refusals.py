@@ -29,6 +29,14 @@ class HttpVersionNotSupported(GatewayError):
     title = "HTTP version not supported"
 
 
+class ExpectationFailed(GatewayError):
+    """The request expects something other than 100-continue (RFC 9110 10.1.1)."""
+
+    code = "invalid_request"
+    status = 417
+    title = "Expectation failed"
+
+
 class UpgradeNotSupported(GatewayError):
     """The protocol asked for is not spoken here."""
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.errors import MethodNotAllowed
+from gateway.proxy.header_rules import HeaderRules
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
 
@@ -33,7 +34,8 @@ class RouteSpec:
     """One route as configured. Durations in seconds, `body_limit` in bytes.
 
     `host` is None (any), a name, or `*.example.com` (any name below it); a `path` that ends in `/` is a prefix,
-    otherwise it is exact; `methods` is None for all. `roles`: any of them.
+    otherwise it is exact; `methods` is None for all. `roles`: any of them. None for `total_timeout`, `response_limit`
+    and the header rules: there is none.
     """
 
     name: str
@@ -54,6 +56,10 @@ class RouteSpec:
     idle_timeout: float = 60.0
     body_limit: int = 100 * 1024 * 1024
     retries: int = 1
+    total_timeout: float | None = None
+    response_limit: int | None = None
+    request_headers: HeaderRules | None = None
+    response_headers: HeaderRules | None = None
 
     @property
     def is_prefix(self) -> bool:

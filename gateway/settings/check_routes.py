@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from gateway.settings.check_headers import check_headers
 from gateway.settings.model import AuthMode, Credential, RevocationMode, Settings
 from gateway.settings.problems import Location
 from gateway.settings.report import Report
@@ -35,6 +36,7 @@ def check_routes(settings: Settings, index: Sequence[int], report: Report) -> No
         _upstream(settings, route, here, report)
         _access(route, here, report)
         _limits(route, here, report)
+        check_headers(settings, route, here, report)
         _later(route, here, report)
 
 
@@ -93,6 +95,8 @@ def _limits(route: Route, here: Location, report: Report) -> None:
     for key in ("connect", "response", "idle"):
         if not 0.001 <= getattr(route.timeouts, key) <= 86400:
             report.error((*here, "timeouts", key), "must be between 1ms and 24h")
+    if route.timeouts.total is not None and not 0.001 <= route.timeouts.total <= 86400:
+        report.error((*here, "timeouts", "total"), "must be between 1ms and 24h", "null turns it off")
 
 
 def _later(route: Route, here: Location, report: Report) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from gateway.settings.check_headers import fold
 from gateway.settings.check_routes import check_routes
 from gateway.settings.model import SameSite, SessionsIn, Settings
 from gateway.settings.report import Report
@@ -33,11 +34,6 @@ def run(settings: Settings, route_index: Sequence[int]) -> Report:
     _throttle(settings, report)
     check_routes(settings, route_index, report)
     return report
-
-
-def fold(name: str) -> str:
-    """A header name as every backend could read it: lower case, all but letters and digits as `-`."""
-    return "".join(char if char.isalnum() else "-" for char in name.lower())
 
 
 def _server(settings: Settings, report: Report) -> None:

@@ -12,6 +12,8 @@ from gateway.settings.types import (
     Count,
     Duration,
     Flag,
+    HeaderName,
+    HeaderValue,
     HostRule,
     Method,
     Role,
@@ -82,12 +84,32 @@ class Timeouts(Section):
         default=30.0, description="From the whole request sent to the head of the answer; then 504."
     )
     idle: Duration = Field(default=60.0, description="Silence in the middle of a body, or on an upgraded connection.")
+    total: Duration | None = Field(
+        default=None,
+        description="For the whole exchange, streams too; then 504, or a broken connection once the answer began. "
+        "null: none.",
+    )
 
 
 class Limits(Section):
-    """How much a request may be."""
+    """How much a request and its answer may be."""
 
     body: Size = Field(default=100 * 1024 * 1024, description="Largest request body; over it: 413.")
+    response_body: Size | None = Field(
+        default=None,
+        description="Largest response body; over it: 502, or a broken connection once the answer began. null: any.",
+    )
+
+
+class HeaderChanges(Section):
+    """What a route changes among the headers it passes on."""
+
+    set: Annotated[dict[HeaderName, HeaderValue], Field(max_length=64)] = Field(
+        default={}, description="Name: value; replaces what is there under that name."
+    )
+    remove: Annotated[tuple[HeaderName, ...], Field(max_length=64)] = Field(
+        default=(), description="Names taken out, as backends fold them: X-A stands for X_A too."
+    )
 
 
 class Health(Section):
@@ -147,8 +169,14 @@ class Route(Section):
     passive: Flag = Field(default=False, description="Polling: does not count as activity of the session.")
     allow_encoded_slash: Flag = Field(default=False, description="Let %2F pass in paths; otherwise 400.")
     timeouts: Timeouts = Field(default=Timeouts(), description="Time limits towards the upstream.")
-    limits: Limits = Field(default=Limits(), description="How much a request may be.")
+    limits: Limits = Field(default=Limits(), description="How much a request and its answer may be.")
     health: Health = Field(default=Health(), description="Active health checks of the upstreams.")
+    request_headers: HeaderChanges = Field(
+        default=HeaderChanges(), description="Changed in requests before the gateway adds its own headers."
+    )
+    response_headers: HeaderChanges = Field(
+        default=HeaderChanges(), description="Changed in the backend's answers, not in those of the gateway itself."
+    )
     retries: Annotated[Count, Field(le=5)] = Field(
         default=1, description="More tries of an idempotent request, only before a byte of the answer came."
     )

@@ -175,6 +175,18 @@ def _header_name(text: str) -> str:
     return text
 
 
+def _header_value(text: str) -> str:
+    if not text or text != text.strip() or any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("a header's value is one line without control characters or blanks around it")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("a header's value must be valid UTF-8") from None
+    if size > 4096:
+        raise ValueError("a header's value is at most 4096 bytes")
+    return text
+
+
 def _cookie_name(text: str) -> str:
     if not is_token(text):
         raise ValueError("a cookie name holds letters, digits and !#$%&'*+-.^_`|~ only")
@@ -243,6 +255,7 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 HostRule = Annotated[str, AfterValidator(_host_rule)]
 Method = Annotated[str, AfterValidator(_method)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
 CookieName = Annotated[str, AfterValidator(_cookie_name)]
 Role = Annotated[str, AfterValidator(_role)]
 RouteName = Annotated[str, AfterValidator(_route_name)]
