@@ -206,7 +206,8 @@ class Gateway:
             reserved_prefix=settings.auth.prefix,
         )
         access_log = self.telemetry.access or _NoAccessLog()
-        return Proxy(policy, authenticator, api, access_log, self.events, addresses, ids, self.clock)
+        until = self.sessions.access_until
+        return Proxy(policy, authenticator, api, access_log, self.events, addresses, ids, self.clock, until)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(bytes=self._entropy(16), version=4))

@@ -15,6 +15,7 @@ from aiohttp.http_writer import HttpVersion10, HttpVersion11, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway import tasks
@@ -30,6 +31,7 @@ _MAX_FIELD: Final = 32 * 1024
 _MAX_FIELDS: Final = 256
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 
 
 class Message(Protocol):
@@ -126,6 +128,7 @@ class ClientConnection(RequestHandler):
         "_pumping",
         "_timer",
         "address",
+        "early",
         "exchange",
         "forwarded",
         "trusted",
@@ -157,6 +160,8 @@ class ClientConnection(RequestHandler):
         self._idle_waiter: asyncio.Future[None] | None = None
         self.exchange: Exchange | None = None
         self.address = ""
+        self.early = False
+        """Whether the client went on after a request to change the protocol, before it was answered."""
         self.trusted = False
         self.forwarded = b""
 
@@ -187,12 +192,13 @@ class ClientConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Called by the loop, and with b"" when a paused parser may go on."""
         if self._deaf or self._parser is None:
+            self.early = self.early or bool(data)
             return
         messages: Any
         body = self._open_body
         held = body.total_bytes if body is not None else 0
         try:
-            messages, upgraded, _ = self._parser.feed_data(data)
+            messages, upgraded, tail = self._parser.feed_data(data)
         except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
             self._garbled(error, data)
             return
@@ -211,6 +217,7 @@ class ClientConnection(RequestHandler):
         if upgraded or messages[-1][0].upgrade:
             # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
             self._deaf = self._open_body is None
+            self.early = bool(tail)
         if not self._busy and not self._paused and not self._messages and len(messages) == 1 and not self._pumping:
             self._parser.message_consumed()
             self._start(*messages[0])
@@ -285,6 +292,16 @@ class ClientConnection(RequestHandler):
         if self.transport is not None:
             _reset(self.transport)
             self.transport.abort()
+
+    def detach(self) -> asyncio.Transport:
+        """Give the transport away, and all that made this a connection of HTTP."""
+        transport = self.transport
+        assert transport is not None  # noqa: S101 - `gone` was asked
+        if self._reading_paused or self._buffer_paused:
+            transport.resume_reading()
+        self.exchange = self.transport = None
+        self.connection_lost(None)
+        return transport
 
     def serve_application(self, app: web.Application, message: Message, payload: Body) -> None:
         """Let the ordinary aiohttp application answer."""
@@ -477,3 +494,8 @@ def _reset(transport: asyncio.Transport) -> None:
 def rewritten(message: Message, target: str) -> Message:
     """The message with another request target."""
     return cast("Message", cast("Any", message)._replace(path=target, url=URL(target, encoded=True)))
+
+
+def without_headers(message: Message) -> Message:
+    """The message without what may be large or secret, for keeping."""
+    return cast("Message", cast("Any", message)._replace(headers=_NO_HEADERS, raw_headers=()))

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gateway import tasks
-from gateway.errors import GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
+from gateway.errors import BadGateway, GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
 from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
@@ -219,8 +219,13 @@ class Exchange:
         client.write(data)
         self._head = self.body = b""  # a stream may last for hours
         if self.claims is not None and _EVENT_STREAM in head.head.lower():
-            self._proxy.streams.add(self, self.claims)
+            strict = self.route is not None and self.route.strict_revocation
+            self._proxy.streams.add(self, self.claims, strict=strict)
         self._stay()
+
+    def switched(self, connection: UpstreamConnection, head: ResponseHead, message: Message, rest: bytes) -> None:
+        """A 101 that nobody asked for."""
+        raise BadGateway(debug="the upstream switched protocols unasked")
 
     def received(self, data: bytes, *, done: bool) -> None:
         """More of the body."""

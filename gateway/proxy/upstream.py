@@ -37,6 +37,10 @@ class Leg(Protocol):
         """The final head, with what came of the body. `bodyless`: no body belongs to it, whatever it declares."""
         ...
 
+    def switched(self, connection: UpstreamConnection, head: ResponseHead, message: Message, rest: bytes) -> None:
+        """The upstream said 101 and then `rest`. Raises for a 101 that is no answer; else `detach` follows."""
+        ...
+
     def received(self, data: bytes, *, done: bool) -> None:
         """More of the body, b"" possible."""
         ...
@@ -150,6 +154,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def detach(self) -> asyncio.Transport:
+        """Give the transport away: what comes next is not HTTP, and none of this connection's business."""
+        transport = self.transport
+        assert transport is not None  # noqa: S101 - bytes came over it just now
+        self._leg = None
+        self.connection_lost(None)
+        return transport
+
     # -- the upstream's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -229,7 +241,7 @@ class UpstreamConnection(asyncio.Protocol):
             if message.code >= 200:
                 break
             if message.code == _SWITCHING:
-                self._fail(BadGateway(debug="the upstream switched protocols unasked"))
+                self._switch(leg, message, data[end:])
                 return
             if message.code == _CONTINUE:
                 leg.informed()
@@ -241,6 +253,13 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._answered(leg, message, data, end)
         except BadGateway as error:
+            self._fail(error)
+
+    def _switch(self, leg: Leg, message: Message, rest: bytes) -> None:
+        self._partial = b""
+        try:
+            leg.switched(self, self._judge(message), message, rest)
+        except GatewayError as error:
             self._fail(error)
 
     def _answered(self, leg: Leg, message: Message, data: bytes, end: int) -> None:
