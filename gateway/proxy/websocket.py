@@ -58,6 +58,8 @@ class Upgrading(Exchange):
     def end_stream(self) -> None:
         """The session is gone: the client is told by a Close frame of its own code."""
         if self._tunnel is not None:
+            if self.claims is not None:  # the Close takes a moment, which is nothing to look at again
+                self._proxy.streams.remove(self, self.claims)
             self._tunnel.close(SESSION_REVOKED, b"session revoked")
         else:
             super().end_stream()
