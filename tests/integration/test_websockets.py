@@ -375,3 +375,27 @@ async def test_the_whole_gateway_closes_them_at_logout_and_when_it_stops(fleet: 
         assert await stopping == 0
         lines = gateway.events("proxy.request")
         assert [line["http.response.status_code"] for line in lines] == [101, 101]
+
+
+async def test_the_whole_gateway_ends_them_at_the_end_of_a_token_that_nobody_refreshed(fleet: Fleet) -> None:
+    await asyncio.to_thread(fleet.add_user)
+    async with upstream(switching()) as up:
+        route = {"name": "api", "match": {"path": "/api/"}, "upstream": f"http://127.0.0.1:{up.port}"}
+        gateway = await asyncio.to_thread(fleet.serve, routes=[route], tokens={"access_ttl": "2s"})
+        refreshed, idle = [await asyncio.to_thread(gateway.body_login) for _ in range(2)]
+        kept = await connect(gateway.port, handshake(token=refreshed["access_token"].encode()))
+        ended = await connect(gateway.port, handshake(token=idle["access_token"].encode()))
+        reading = asyncio.create_task(ended.reader.read())
+        token, kept_for = refreshed["refresh_token"], 0
+        async with asyncio.timeout(10):
+            while not reading.done():
+                answer = await asyncio.to_thread(gateway.refresh, token)
+                assert answer.status == 200
+                token, kept_for = answer.json["refresh_token"], kept_for + 1
+                await asyncio.wait([reading], timeout=0.5)
+        assert close_code(reading.result()) == 4401
+        kept.writer.write(frame(b"x", mask=True))
+        assert await kept.reader.readexactly(7) == frame(b"x", mask=True)
+        assert kept_for > 1
+        for client in (kept, ended):
+            await hang_up(client.writer)

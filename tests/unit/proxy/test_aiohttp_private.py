@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import StreamReader
 
-from gateway.proxy.aiohttp_private import NO_BODY, response_parser, rewritten, take
+from gateway.proxy.aiohttp_private import NO_BODY, response_parser, rewritten, take, without_headers
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -93,3 +93,12 @@ async def test_the_parser_for_head_expects_no_body() -> None:
     [(message, body)], _, _ = parser.feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
     assert body is NO_BODY
     assert message.raw_headers == ((b"Content-Length", b"9"),)
+
+
+async def test_what_comes_behind_an_upgrade_is_handed_back_and_the_headers_can_be_forgotten() -> None:
+    parser = request_parser()
+    data = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Secret: s\r\n\r\n"
+    [(message, payload)], upgraded, tail = parser.feed_data(data + b"behind")
+    assert (message.upgrade, payload is NO_BODY, upgraded, tail) == (True, True, True, b"behind")
+    bare = without_headers(message)
+    assert (bare.method, bare.path, bare.raw_headers, len(bare.headers)) == ("GET", "/a", (), 0)
