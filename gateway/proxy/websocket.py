@@ -69,7 +69,6 @@ class Upgrading(Exchange):
         self.message = without_headers(self.message)
         self.handshake = None
         self._head = self.body = b""
-        del self.client  # the tunnel has its transport
 
     def _tunnel_ended(self, tunnel: Tunnel) -> None:
         self._proxy.tunnels.remove(tunnel)
