@@ -160,8 +160,7 @@ class ClientConnection(RequestHandler):
         self._idle_waiter: asyncio.Future[None] | None = None
         self.exchange: Exchange | None = None
         self.address = ""
-        self.early = False
-        """Whether the client went on after a request to change the protocol, before it was answered."""
+        self.early = False  # whether the client went on before its request to change the protocol was answered
         self.trusted = False
         self.forwarded = b""
 
