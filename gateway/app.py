@@ -232,7 +232,9 @@ class Gateway:
             forward_authorization=settings.identity.forward_authorization,
             reserved_prefix=settings.auth.prefix,
         )
-        return Proxy(policy, authenticator, api, self.telemetry.access, self.events, addresses, ids, self.clock)
+        until = self.sessions.access_until
+        log = self.telemetry.access
+        return Proxy(policy, authenticator, api, log, self.events, addresses, ids, self.clock, until)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(bytes=self._entropy(16), version=4))

@@ -15,6 +15,7 @@ from aiohttp.http_writer import HttpVersion10, HttpVersion11, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway import tasks
@@ -28,6 +29,7 @@ from gateway.web.problem import render
 BUFFER: Final = 64 * 1024
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 
 
 class Message(Protocol):
@@ -96,6 +98,7 @@ class ClientConnection(RequestHandler):
         "_pumping",
         "_timer",
         "address",
+        "early",
         "exchange",
         "forwarded",
         "trusted",
@@ -128,6 +131,7 @@ class ClientConnection(RequestHandler):
         self._idle_waiter: asyncio.Future[None] | None = None
         self.exchange: Exchange | None = None
         self.address = ""
+        self.early = False  # whether the client went on before its request to change the protocol was answered
         self.trusted = False
         self.forwarded = b""
 
@@ -158,12 +162,13 @@ class ClientConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Called by the loop, and with b"" when a paused parser may go on."""
         if self._deaf or self._parser is None:
+            self.early = self.early or bool(data)
             return
         messages: Any
         body = self._open_body
         held = body.total_bytes if body is not None else 0
         try:
-            messages, upgraded, _ = self._parser.feed_data(data)
+            messages, upgraded, tail = self._parser.feed_data(data)
         except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
             self._garbled(error, data, begun=body is not None)
             return
@@ -180,7 +185,7 @@ class ClientConnection(RequestHandler):
                 self._between(size, upgraded=upgraded)
             return
         self._head_size = 0
-        self._begin(messages, data, upgraded=upgraded)
+        self._begin(messages, data, upgraded=upgraded, early=bool(tail))
 
     def pause_writing(self) -> None:
         """Called by the loop: the client is slow to read."""
@@ -247,6 +252,16 @@ class ClientConnection(RequestHandler):
         if self.transport is not None:
             _reset(self.transport)
             self.transport.abort()
+
+    def detach(self) -> asyncio.Transport:
+        """Give the transport away, and all that made this a connection of HTTP."""
+        transport = self.transport
+        assert transport is not None  # noqa: S101 - `gone` was asked
+        if self._reading_paused or self._buffer_paused:
+            transport.resume_reading()
+        self.exchange = self.transport = None
+        self.connection_lost(None)
+        return transport
 
     def serve_application(self, app: web.Application, message: Message, payload: Body) -> None:
         """Let the ordinary aiohttp application answer."""
@@ -317,8 +332,8 @@ class ClientConnection(RequestHandler):
         self._timer.when = NEVER
         self._dispatcher.dispatch(self, message, payload)
 
-    def _begin(self, messages: list[tuple[Message, Body]], data: bytes, *, upgraded: bool) -> None:
-        """Requests have begun."""
+    def _begin(self, messages: list[tuple[Message, Body]], data: bytes, *, upgraded: bool, early: bool) -> None:
+        """Requests have begun; `early`: something came behind one that changes the protocol."""
         if len(messages) > 1 or messages[0][1] is not NO_BODY:
             self._aligned = False
             messages = self._with_bodies(messages, data)
@@ -328,6 +343,7 @@ class ClientConnection(RequestHandler):
         if upgraded or messages[-1][0].upgrade:
             # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
             self._deaf = self._open_body is None
+            self.early = early
         if not self._busy and not self._paused and not self._messages and len(messages) == 1 and not self._pumping:
             self._parser.message_consumed()  # type: ignore[union-attr] # it made them
             self._start(*messages[0])
@@ -471,3 +487,8 @@ def _reset(transport: asyncio.Transport) -> None:
 def rewritten(message: Message, target: str) -> Message:
     """The message with another request target."""
     return cast("Message", cast("Any", message)._replace(path=target, url=URL(target, encoded=True)))
+
+
+def without_headers(message: Message) -> Message:
+    """The message without what may be large or secret, for keeping."""
+    return cast("Message", cast("Any", message)._replace(headers=_NO_HEADERS, raw_headers=()))

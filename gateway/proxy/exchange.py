@@ -10,6 +10,7 @@ from gateway import tasks
 from gateway.errors import BadGateway, GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
 from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
 from gateway.proxy.header_rules import HeaderRules
+from gateway.proxy.headers import RawHeaders
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
 
@@ -251,8 +252,13 @@ class Exchange:
         client.write(data)
         self._head = self.body = b""  # a stream may last for hours
         if self.claims is not None and _EVENT_STREAM in head.head.lower():
-            self._proxy.streams.add(self, self.claims)
+            strict = self.route is not None and self.route.strict_revocation
+            self._proxy.streams.add(self, self.claims, strict=strict)
         self._stay()
+
+    def switched(self, connection: UpstreamConnection, head: ResponseHead, fields: RawHeaders, rest: bytes) -> None:
+        """A 101 that nobody asked for."""
+        raise BadGateway(debug="the upstream switched protocols unasked")
 
     def received(self, data: bytes, *, done: bool) -> None:
         """More of the body."""
@@ -310,6 +316,11 @@ class Exchange:
             self.fail(GatewayTimeout(debug="no answer to Expect: 100-continue in time"))
         else:
             self.fail(RequestTimeout())
+
+    def _no_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _overdue(self) -> None:
         self._deadline = None
@@ -376,8 +387,7 @@ class Exchange:
 
     def _end(self) -> None:
         self._finished = True
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._no_deadline()
         connection, self._connection = self._connection, None
         if connection is not None and connection.serves(self):
             connection.discard()

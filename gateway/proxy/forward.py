@@ -30,9 +30,11 @@ from gateway.proxy.refusals import ExpectationFailed, HttpVersionNotSupported
 from gateway.proxy.request_head import HeadWriter
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
-from gateway.proxy.streams import OpenStreams
-from gateway.proxy.upgrade import check_upgrade
+from gateway.proxy.streams import AccessUntil, OpenStreams
+from gateway.proxy.tunnel import Tunnels
+from gateway.proxy.upgrade import read_handshake
 from gateway.proxy.upstreams import Upstreams
+from gateway.proxy.websocket import Upgrading
 from gateway.risk.client import client_facts
 from gateway.risk.facts import RequestContext
 from gateway.web.client_ip import ClientAddress
@@ -98,7 +100,8 @@ class Resolved:
 class Proxy:
     """Answers what arrives at the public listener; `front.Front` brings it the connections.
 
-    `streams.revoked` is to be subscribed to the revocation index.
+    `streams.revoked` is to be subscribed to the revocation index; `access_until` is what `streams` asks at a token's
+    end.
     """
 
     def __init__(
@@ -111,10 +114,12 @@ class Proxy:
         addresses: ClientAddress,
         ids: RequestIds,
         clock: Clock,
+        access_until: AccessUntil | None = None,
     ) -> None:
         self.limits = policy.limits
         self.draining = False
-        self.streams = OpenStreams(authenticator.holds)
+        self.streams = OpenStreams(authenticator.holds, clock, access_until)
+        self.tunnels = Tunnels()
         self._policy = policy
         self._table = RouteTable(policy.routes)
         self._upstreams = Upstreams(policy.routes, ResponseRules(policy.cookies, policy.identity.folded))
@@ -141,7 +146,8 @@ class Proxy:
 
     def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:
         """Answer a request: the hot path begins here."""
-        exchange = Exchange(self, client, message, payload, self._monotonic())
+        kind = Upgrading if message.upgrade else Exchange
+        exchange = kind(self, client, message, payload, self._monotonic())
         try:
             self._admit(exchange, client, message, payload)
         except GatewayError as error:
@@ -192,12 +198,14 @@ class Proxy:
 
     def close(self) -> None:
         """Close the connections to the upstreams."""
+        self.streams.close()
+        self.tunnels.abort()
         self._upstreams.close()
 
     @property
     def open_upstream_connections(self) -> int:
         """How many connections to upstreams stand."""
-        return self._upstreams.open_connections
+        return self._upstreams.open_connections + len(self.tunnels)
 
     # -- the request's way
 
@@ -227,8 +235,9 @@ class Proxy:
         route = self._route(resolved, message.method)
         exchange.route = route
         if head.upgrade is not None:
-            check_upgrade(head, message, payload)
-        identity = self._identify(exchange, head, route, query)
+            identity = self._admit_upgrade(exchange, head, route, query)
+        else:
+            identity = self._identify(exchange, head, route, query)
         exchange.chunked = message.chunked
         if head.content_length is not None and head.content_length > route.body_limit:
             raise PayloadTooLarge
@@ -245,6 +254,17 @@ class Proxy:
             route,
             self._writer.write(head, message.method, target, endpoint, route, client, exchange.request_id, identity),
         )
+
+    def _admit_upgrade(self, exchange: Exchange, head: RequestHead, route: RouteSpec, query: str) -> bytes:
+        """`_identify` for a request that may be a WebSocket handshake, with the token where browsers have to put it."""
+        handshake = read_handshake(head, exchange.message, exchange.payload, route.auth)
+        if handshake is None or not isinstance(exchange, Upgrading):
+            return self._identify(exchange, head, route, query)
+        exchange.handshake = handshake
+        identity = self._identify(exchange, head, route, query)
+        if handshake.bearer is not None:
+            head.authorization = None  # of the token that came among the subprotocols nothing goes further
+        return identity
 
     def _resolve(self, raw_host: bytes | None, raw_path: str) -> Resolved:
         found = targets.split(raw_path)

@@ -25,9 +25,14 @@ class Front(web.Server):
         return ClientConnection(self, self._proxy, loop=self._loop)
 
     def drain(self) -> None:
-        """Answer 503 from now on and close connections as they fall idle."""
+        """Answer 503 from now on, close connections as they fall idle and WebSockets with 1001."""
         self._proxy.draining = True
+        self._proxy.tunnels.drain()
         self.pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Close what is open, giving requests under way and readers of a last Close frame `timeout` seconds."""
+        await asyncio.gather(super().shutdown(timeout), self._proxy.tunnels.shutdown(timeout))
 
 
 async def _unused(request: web.BaseRequest) -> web.StreamResponse:

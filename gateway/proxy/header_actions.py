@@ -35,11 +35,16 @@ _MAX_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 64
 CONTROLS: Final = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 
+# Written anew for a WebSocket handshake; without one they mean nothing, and one of them may hold a token.
+_HANDSHAKE: Final = dict.fromkeys(
+    (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol", b"sec-websocket-accept"), DROP
+)
 _HOP_BY_HOP: Final = dict.fromkeys(
     (b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"te", b"trailer"), DROP
 )
 REQUEST_NAMES: Final[dict[bytes, int]] = {
     **_HOP_BY_HOP,
+    **_HANDSHAKE,
     b"connection": CONNECTION,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"content-length": CONTENT_LENGTH,
@@ -77,6 +82,8 @@ TRUSTED_NAMES: Final[dict[bytes, int]] = {
 }
 RESPONSE_NAMES: Final[dict[bytes, int]] = {
     **_HOP_BY_HOP,
+    b"sec-websocket-accept": DROP,
+    b"sec-websocket-protocol": DROP,
     b"connection": CONNECTION,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"content-length": CONTENT_LENGTH,

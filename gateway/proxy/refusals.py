@@ -37,9 +37,10 @@ class ExpectationFailed(GatewayError):
     title = "Expectation failed"
 
 
-class UpgradeNotSupported(GatewayError):
-    """The protocol asked for is not spoken here."""
+class UpgradeRequired(GatewayError):
+    """Another version of WebSocket than the only one there is (RFC 6455 4.4)."""
 
     code = "invalid_request"
-    status = 501
-    title = "Upgrade not supported"
+    status = 426
+    title = "WebSocket version not supported"
+    headers = (("Sec-WebSocket-Version", "13"),)

@@ -178,6 +178,12 @@ class ResponseRules:
         return line
 
 
+def fields_of(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields of a head that `read` has found good, as they stand there."""
+    parted = (line.partition(b":") for line in head.split(b"\r\n")[1:-2])
+    return tuple((name, value.strip(b" \t")) for name, _, value in parted)
+
+
 def _tokens(value: bytes) -> tuple[bytes, ...]:
     return tuple(part.strip(b" \t") for part in value.lower().split(b","))
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.errors import BadGateway, GatewayError
 from gateway.proxy.chunks import ChunkDecoder
-from gateway.proxy.response_head import MAX_HEAD, ResponseHead
+from gateway.proxy.headers import RawHeaders
+from gateway.proxy.response_head import MAX_HEAD, ResponseHead, fields_of
 from gateway.proxy.timer import LazyTimer
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Leg(Protocol):
 
     def responded(self, status: int, head: ResponseHead, body: bytes, *, done: bool, bodyless: bool) -> None:
         """The final head, with what came of the body. `bodyless`: no body belongs to it, whatever it declares."""
+        ...
+
+    def switched(self, connection: UpstreamConnection, head: ResponseHead, fields: RawHeaders, rest: bytes) -> None:
+        """The upstream said 101, with `fields` in its head and `rest` behind it. Raises for a 101 that is no answer;
+        else `detach` follows."""
         ...
 
     def received(self, data: bytes, *, done: bool) -> None:
@@ -155,6 +161,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def detach(self) -> asyncio.Transport:
+        """Give the transport away: what comes next is not HTTP, and none of this connection's business."""
+        transport = self.transport
+        assert transport is not None  # noqa: S101 - bytes came over it just now
+        self._leg = None
+        self.connection_lost(None)
+        return transport
+
     # -- the upstream's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -227,6 +241,9 @@ class UpstreamConnection(asyncio.Protocol):
                 head = self._endpoint.rules.read(data[:end])
                 if head.status >= 200:
                     break
+                if head.status == _SWITCHING:
+                    self._switch(leg, head, data[:end], data[end:])
+                    return
                 self._inform(leg, head)
             except BadGateway as error:
                 self._fail(error)
@@ -241,6 +258,13 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._answered(leg, head, data[end:])
         except BadGateway as error:
+            self._fail(error)
+
+    def _switch(self, leg: Leg, head: ResponseHead, raw: bytes, rest: bytes) -> None:
+        self._partial = b""
+        try:
+            leg.switched(self, head, fields_of(raw), rest)
+        except GatewayError as error:
             self._fail(error)
 
     def _answered(self, leg: Leg, head: ResponseHead, body: bytes) -> None:
@@ -272,8 +296,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _inform(self, leg: Leg, head: ResponseHead) -> None:
         """Tell of an interim head. Raises `BadGateway`."""
-        if head.status == _SWITCHING:
-            raise BadGateway(debug="the upstream switched protocols unasked")
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise BadGateway(debug="the upstream sends interim heads without end")

@@ -136,7 +136,7 @@ async def test_bodies_pass_as_they_came_compressed_or_not() -> None:
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (get("/api/x", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", close=False), 501),
+        (get("/api/x", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", close=False), 426),
         (get("/api/x", "Connection: Upgrade", "Upgrade: websocket", "Content-Length: 4", close=False) + b"abcd", 400),
         (get("/api/x", "Connection: Upgrade", "Upgrade: WebSocket", "Transfer-Encoding: chunked", close=False), 400),
         (get("/api/x", "Connection: Upgrade", "Upgrade: websocket", method="POST", close=False), 400),

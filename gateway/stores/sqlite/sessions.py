@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from gateway.clock import Clock
 from gateway.sessions.decision import Snapshot
@@ -40,6 +41,10 @@ _LIVE_OF_USER = (
     " ORDER BY s.last_seen_at DESC, s.created_at DESC, s.sid DESC LIMIT ?"
 )
 _LIVE_OF_ALL = f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE {_LIVE} AND s.sid > ? ORDER BY s.sid LIMIT ?"  # noqa: S608
+_ACCESS_UNTIL = (
+    f"SELECT s.sid, s.max_access_exp FROM sessions s WHERE {_LIVE}"  # noqa: S608
+    " AND s.sid IN (SELECT value FROM json_each(?))"
+)
 _OVER = (
     f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE s.revoked_at IS NULL"  # noqa: S608
     " AND min(s.idle_expires_at, s.absolute_expires_at) <= ?"
@@ -105,6 +110,15 @@ class SqliteSessions:
     async def get(self, sid: str) -> Session | None:
         """The session as stored, ended or not; None when unknown."""
         return await self._reader.run(lambda transaction: writes.find_session(transaction, sid))
+
+    async def access_until(self, sids: Sequence[str]) -> Mapping[str, float]:
+        """`max_access_exp` of those of the sessions that could be refreshed now, by sid."""
+
+        def work(transaction: Transaction) -> dict[str, float]:
+            rows = transaction.execute(_ACCESS_UNTIL, (self._clock.now(), json.dumps(list(sids))))
+            return {str(sid): float(until) for sid, until in rows}
+
+        return await self._reader.run(work)
 
     async def list_live(self, user_id: str | None = None, *, limit: int = 1000, after: str = "") -> tuple[Session, ...]:
         """Sessions that could be refreshed now, of one user (newest use first) or of all (by sid, after `after`)."""

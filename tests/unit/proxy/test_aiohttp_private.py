@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import StreamReader
 
-from gateway.proxy.aiohttp_private import NO_BODY, rewritten, take
+from gateway.proxy.aiohttp_private import NO_BODY, rewritten, take, without_headers
 
 
 def request_parser() -> Any:
@@ -81,3 +81,12 @@ async def test_a_body_is_taken_without_waiting() -> None:
     assert (take(body), take(body), body.is_eof()) == (b"ab", b"", False)
     parser.feed_data(b"cd")
     assert (take(body), body.is_eof(), body.exception()) == (b"cd", True, None)
+
+
+async def test_what_comes_behind_an_upgrade_is_handed_back_and_the_headers_can_be_forgotten() -> None:
+    parser = request_parser()
+    data = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Secret: s\r\n\r\n"
+    [(message, payload)], upgraded, tail = parser.feed_data(data + b"behind")
+    assert (message.upgrade, payload is NO_BODY, upgraded, tail) == (True, True, True, b"behind")
+    bare = without_headers(message)
+    assert (bare.method, bare.path, bare.raw_headers, len(bare.headers)) == ("GET", "/a", (), 0)
