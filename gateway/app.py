@@ -155,6 +155,7 @@ class Gateway:
         stack.push_async_callback(self.api.cleanup)
         self.proxy = self._proxy(verifier, addresses, ids, api)
         stack.callback(self.proxy.close)
+        self.proxy.start()
         stack.callback(self.index.subscribe(self.proxy.streams.revoked))
         self.front = Front(self.proxy)
 
@@ -204,6 +205,7 @@ class Gateway:
             cookies=(policies.cookie_policy(settings).raw_name,),
             forward_authorization=settings.identity.forward_authorization,
             reserved_prefix=settings.auth.prefix,
+            dns_ttl=settings.server.dns_ttl,
         )
         access_log = self.telemetry.access or _NoAccessLog()
         return Proxy(policy, authenticator, api, access_log, self.events, addresses, ids, self.clock)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from gateway import tasks
 from gateway.errors import GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
 from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
+from gateway.proxy.request_head import readdressed
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
 
@@ -102,6 +103,7 @@ class Exchange:
         """Send the request whose head is `head` to `endpoint`."""
         self.client.exchange = self
         self._endpoint = endpoint
+        endpoint.outstanding += 1
         self._head = head
         payload = self.payload
         whole = True
@@ -116,20 +118,36 @@ class Exchange:
             self._task = tasks.spawn(self._connect(endpoint, route), name="upstream connect")
 
     async def _connect(self, endpoint: Endpoint, route: RouteSpec) -> None:
-        try:
-            connection = await endpoint.connect(route.connect_timeout)
-        except GatewayError as error:
-            self._task = None
-            if not endpoint.unreachable:
-                endpoint.unreachable = True
-                self._proxy.upstream_changed(endpoint, route, error)
-            self.fail(error)
-            return
+        while True:
+            try:
+                connection = await endpoint.connect(route.connect_timeout)
+                break
+            except GatewayError as error:
+                endpoint.unreachable(self._proxy.now(), error.debug or error.title)
+                other = self._elsewhere(endpoint, route)  # whatever the method: nothing was sent
+                if other is None:
+                    self._task = None
+                    self.fail(error)
+                    return
+                endpoint = other
         self._task = None
-        if endpoint.unreachable:
-            endpoint.unreachable = False
-            self._proxy.upstream_changed(endpoint, route, None)
+        endpoint.reached()
         self._send(connection, route)
+
+    def _elsewhere(self, tried: Endpoint, route: RouteSpec) -> Endpoint | None:
+        """Turn to another endpoint, if there is one and another attempt is allowed."""
+        if self._attempts >= route.retries:
+            return None
+        other = self._proxy.another_endpoint(route, tried)
+        if other is None:
+            return None
+        self._attempts += 1
+        keeps_host = route.preserve_host and any(name.lower() == b"host" for name, _ in self.message.raw_headers)
+        self._head = readdressed(self._head, self.message.method, tried, other, keeps_host=keeps_host)
+        tried.outstanding -= 1
+        other.outstanding += 1
+        self._endpoint = other
+        return other
 
     def _send(self, connection: UpstreamConnection, route: RouteSpec) -> None:
         self._connection = connection
@@ -188,6 +206,9 @@ class Exchange:
         client = self.client
         self.status = status
         self._responded = True
+        endpoint = self._endpoint
+        if endpoint is not None and (endpoint.strained or status >= 500):
+            endpoint.answered(status, self._proxy.now())
         modern = message.version is HTTP_11
         keep_alive = self._may_keep_alive()
         chunk_out = False
@@ -245,12 +266,21 @@ class Exchange:
 
     def failed(self, error: GatewayError, *, retry: bool) -> None:
         """The upstream connection is gone: try again where that is safe."""
-        self._connection = None
-        route = self.route
+        connection, self._connection = self._connection, None
+        route, endpoint = self.route, self._endpoint
+        if endpoint is None or route is None or self._responded:
+            self.fail(error)
+            return
+        if not retry or connection is None or connection.used_at == 0.0:
+            # A kept connection that is closed as it is used says nothing: backends close what is idle.
+            endpoint.failed(self._proxy.now(), error.debug or error.title)
         repeatable = retry and self._whole and not self.client.gone and self.message.method in _IDEMPOTENT
-        if repeatable and route is not None and self._endpoint is not None and self._attempts < route.retries:
-            self._attempts += 1
-            self._task = tasks.spawn(self._connect(self._endpoint, route), name="upstream connect")
+        if repeatable and self._attempts < route.retries:
+            other = self._elsewhere(endpoint, route)
+            if other is None:
+                self._attempts += 1
+                other = endpoint
+            self._task = tasks.spawn(self._connect(other, route), name="upstream connect")
         else:
             self.fail(error)
 
@@ -260,6 +290,8 @@ class Exchange:
         if connection is None or self._responded:
             self.fail(GatewayTimeout(debug="the response stopped"))
         elif self._whole or connection.request_sent or connection.congested:
+            if self._endpoint is not None:
+                self._endpoint.failed(self._proxy.now(), "no response in time")
             self.fail(GatewayTimeout(debug="no response in time"))
         else:
             self.fail(RequestTimeout())
@@ -325,6 +357,8 @@ class Exchange:
 
     def _end(self) -> None:
         self._finished = True
+        if self._endpoint is not None:
+            self._endpoint.outstanding -= 1
         connection, self._connection = self._connection, None
         if connection is not None and connection.serves(self):
             connection.discard()
