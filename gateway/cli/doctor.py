@@ -178,7 +178,7 @@ async def _clock(deployment: Deployment) -> Finding:
 
 
 async def _upstreams(settings: Settings) -> list[Finding]:
-    """Each backend once, all at the same time: connected to as the gateway would, its health asked for where configured."""
+    """Each backend once, all at the same time: connected to as the gateway does it, health path included."""
     from gateway.policies import route_specs
     from gateway.proxy.upstreams import key_of
 

@@ -72,7 +72,7 @@ def test_requests_that_stay_under_way_spread_within_one_of_their_shares(weights:
 def test_a_slow_one_gets_fewer() -> None:
     one, (slow, quick) = balancer(1, 1)
     for _ in range(3):
-        if (chosen := choose(one)) is slow:
+        if choose(one) is slow:
             slow.outstanding += 1  # never answers
     assert slow.outstanding == 1
     assert {choose(one) for _ in range(10)} == {quick}
