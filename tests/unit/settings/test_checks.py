@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.certificates import Authority
 
 from gateway.settings.loader import ConfigError, load
 
@@ -166,6 +167,28 @@ def test_a_route_that_cannot_be_used_is_refused(tmp_path: Path, route: str, path
     assert errors[0][0] == f"routes[0].{path}"
     assert message in errors[0][1]
     assert "hunter2" not in errors[0][1]
+
+
+def test_upstream_tls_files_must_fit(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    one, two = authority.issue("one.test"), authority.issue("two.test")
+    locked = authority.issue("locked.test", password=b"hunter2-hunter2")
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("nothing")
+    belong = "are no PEM certificate and unencrypted key that belong together"
+    for tls, key, message in (
+        ({"ca_file": garbage}, "ca_file", f"{garbage}: is no PEM file of certificates"),
+        ({"ca_file": tmp_path}, "ca_file", f"{tmp_path}: "),
+        ({"cert_file": one[0], "key_file": two[1]}, "cert_file", f"{one[0]} with {two[1]}: {belong}"),
+        ({"cert_file": locked[0], "key_file": locked[1]}, "cert_file", belong),
+        ({"cert_file": one[0]}, "cert_file", belong),
+    ):
+        text = ", ".join(f"{name}: '{path}'" for name, path in tls.items())
+        errors, _ = check(tmp_path, routes(SECURE + f", upstream_tls: {{{text}}}"))
+        assert [path for path, _ in errors] == [f"routes[0].upstream_tls.{key}"]
+        assert message in errors[0][1]
+    good = f"ca_file: '{authority.ca_file}', cert_file: '{one[0]}', key_file: '{one[1]}', server_name: h.test"
+    assert check(tmp_path, routes(SECURE + f", upstream_tls: {{{good}}}")) == ([], [])
 
 
 def test_routes_with_the_same_match_or_name_are_refused(tmp_path: Path) -> None:
