@@ -79,10 +79,13 @@ class HostAddresses:
 
     def close(self) -> None:
         """Look up nothing any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel_timer()
         if self._asking is not None:
             self._asking.cancel()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _ask(self) -> asyncio.Task[object]:
         self._asking = tasks.spawn(self._renew(), name="look up an upstream")
@@ -97,7 +100,9 @@ class HostAddresses:
             self._take(answer)
         finally:
             self._asking = None
-        self._timer = asyncio.get_running_loop().call_later(self._ttl, self._expire)
+        if self._answer:
+            self._cancel_timer()
+            self._timer = asyncio.get_running_loop().call_later(self._ttl, self._expire)
 
     def _take(self, answer: tuple[SocketAddress, ...]) -> None:
         if not answer:
@@ -109,10 +114,10 @@ class HostAddresses:
             self._changed(frozenset(str(address.where[0]) for address in answer))
 
     def _expire(self) -> None:
-        if self._in_use():
-            self._ask()
-        else:
+        if not self._in_use():
             self._fresh = False
+        elif self._asking is None:
+            self._ask()
 
 
 def _alternating(found: Sequence[SocketAddress]) -> tuple[SocketAddress, ...]:

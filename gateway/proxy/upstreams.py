@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway import tasks
 from gateway.proxy import health
@@ -19,6 +19,8 @@ from gateway.proxy.upstream_tls import TlsContexts, UpstreamTls
 
 if TYPE_CHECKING:
     from gateway.proxy.route_table import RouteSpec
+
+_NO_TLS: Final = UpstreamTls()
 
 Key = tuple[str, UpstreamTls, HealthPolicy | None, BreakerPolicy | None]
 
@@ -172,4 +174,4 @@ class Upstreams:
 
 def key_of(route: RouteSpec, url: str) -> Key:
     """What makes an endpoint the same one for several routes."""
-    return url, route.tls, route.health, route.breaker
+    return url, route.tls if url.startswith("https:") else _NO_TLS, route.health, route.breaker

@@ -120,6 +120,29 @@ async def test_out_of_use_it_is_looked_up_when_needed() -> None:
     found.close()
 
 
+async def test_failures_leave_no_timers_behind() -> None:
+    expired: list[str] = []
+
+    class Counted(HostAddresses):
+        def _expire(self) -> None:
+            expired.append("")
+            super()._expire()
+
+    names = Names()
+    names.answer = OSError("SERVFAIL")
+    found = Counted("backend.test", 1, ttl=0.02, lookup=names, in_use=lambda: False, changed=lambda _: None)
+    for _ in range(5):
+        with pytest.raises(OSError, match="SERVFAIL"):
+            await found.get()
+    names.answer = (at("10.0.0.1"),)
+    for _ in range(3):
+        found._fresh = False
+        await found.get()
+    await until(lambda: not found._fresh)
+    assert expired == [""]
+    found.close()
+
+
 async def test_a_name_nobody_knows_is_an_unreachable_backend() -> None:
     names = Names()
     names.answer = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
