@@ -11,8 +11,10 @@ from support.clock import FrozenClock
 from support.proxying import Setup, field_of, hang_up, proxied, until
 
 from gateway.proxy.breaker import BreakerPolicy
+from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.health import HealthPolicy
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
+from gateway.proxy.upstream import UpstreamConnection
 
 QUICK = BreakerPolicy(failures=3, open_for=0.05, longest=0.05)
 CHECKS = HealthPolicy(HEALTH, interval=0.01, timeout=1.0, healthy_after=2, unhealthy_after=2)
@@ -202,6 +204,31 @@ async def test_a_backend_that_closes_what_it_accepts_costs_no_time() -> None:
     finally:
         await slammer.kill()
     assert slammer.checks
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "closing"])
+async def test_a_connection_that_ends_before_it_is_used_costs_no_time(
+    monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """The loop may learn that a connection has ended before whoever waits for it runs."""
+    real = Endpoint._dial
+
+    async def dial(self: Endpoint) -> UpstreamConnection:
+        connection = await real(self)
+        if self is broken:
+            assert connection.transport is not None
+            connection.transport.abort()
+            if gone:
+                await until(lambda: connection.transport is None)
+        return connection
+
+    monkeypatch.setattr(Endpoint, "_dial", dial)
+    async with backends("a", "b") as (a, b), proxied(route_to([a, b])) as gateway:
+        broken = gateway.endpoint(a.port)
+        async with asyncio.timeout(5):
+            assert await names_of(gateway.port, 6, method="POST", body=b"once") == {"b": 6}
+        assert events(gateway) == [("upstream.down", a.url)]
+        assert "closed as soon as it stood" in str(gateway.notes.events[0].fields["error"])
 
 
 async def test_health_checks_take_a_backend_out_and_back_and_tell_it_once() -> None:
