@@ -84,7 +84,7 @@ def _breaker(route: Route) -> BreakerPolicy | None:
         open_for=breaker.open_for,
         longest=breaker.longest,
         statuses=frozenset(breaker.statuses),
-        single=breaker.single,
+        last=breaker.last,
     )
 
 

@@ -28,15 +28,17 @@ class Member:
 class Balancer:
     """The endpoints of a route.
 
-    `only` is the answer where there is nothing to choose: one endpoint, and nothing against it. `guarded`: breakers
-    count, which for a single endpoint takes an explicit setting.
+    `only` is the answer where there is nothing to choose: one endpoint, and nothing against it. `strict`: breakers
+    count whatever is left. Otherwise they count as long as there is an alternative: the only endpoint is tried always,
+    and when all are open those that can be connected to are.
     """
 
-    __slots__ = ("_down", "_guarded", "_members", "_up", "only")
+    __slots__ = ("_down", "_guarded", "_members", "_strict", "_up", "only")
 
-    def __init__(self, members: Sequence[Member], *, guarded: bool) -> None:
+    def __init__(self, members: Sequence[Member], *, strict: bool) -> None:
         self._members = members
-        self._guarded = guarded
+        self._strict = strict
+        self._guarded = strict or len(members) > 1
         self._up: list[Member] = []
         self._down: list[Member] = []
         self.only: Endpoint | None = None
@@ -60,11 +62,12 @@ class Balancer:
         for member in self._down:
             if member.endpoint.admits(now):  # this request is the one that finds out
                 return member.endpoint
-        if not self._up:
+        left = self._up or self._last()
+        if not left:
             raise TemporarilyUnavailable(
                 "No backend is healthy.", debug="no healthy upstream", retry_after=self._wait(now)
             )
-        return _best(self._up)
+        return _best(left)
 
     def another(self, tried: Endpoint, now: float) -> Endpoint | None:
         """One that is not `tried`, for a request that failed there."""
@@ -75,6 +78,12 @@ class Balancer:
             (member.endpoint for member in self._down if member.endpoint is not tried and member.endpoint.admits(now)),
             None,
         )
+
+    def _last(self) -> list[Member]:
+        """What there is to try when every breaker is open: requests that a client makes fail must not end a route."""
+        if self._strict:
+            return []
+        return [member for member in self._down if member.endpoint.healthy and not member.endpoint.unconnectable]
 
     def _is_up(self, endpoint: Endpoint) -> bool:
         return endpoint.up if self._guarded else endpoint.healthy

@@ -14,15 +14,15 @@ class BreakerPolicy:
     """When an endpoint is left alone, and for how long. Seconds.
 
     `failures` in a row open the breaker for `open_for`, each further time twice as long up to `longest`. Failures are
-    connections that cannot be made, requests without an answer, and answers with one of `statuses`. `single`: the only
-    endpoint of a route is left alone too.
+    connections that cannot be made, requests without an answer, and answers with one of `statuses`. `last`: the last
+    endpoint that is left to a route is left alone too.
     """
 
     failures: int = 5
     open_for: float = 10.0
     longest: float = 60.0
     statuses: frozenset[int] = frozenset()
-    single: bool = False
+    last: bool = False
 
 
 class State(Enum):

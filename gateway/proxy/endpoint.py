@@ -92,7 +92,8 @@ class Endpoint:
         """A route that goes here, for the log."""
         self.watchers: list[Balancer] = []
         self._changed = changed
-        self._unreachable = False
+        self.unconnectable = False
+        """Whether the last connection could not be made."""
         self._told_down = False
         self._retired = False
         self._tls = (tls or TlsContexts(UpstreamTls())) if address.tls else None
@@ -222,13 +223,13 @@ class Endpoint:
 
     def reached(self) -> None:
         """A connection was made."""
-        if self._unreachable:
-            self._unreachable = False
+        if self.unconnectable:
+            self.unconnectable = False
             self._judge(None)
 
     def unreachable(self, now: float, reason: str) -> None:
         """No connection could be made."""
-        self._unreachable = True
+        self.unconnectable = True
         self.failed(now, reason)
 
     def failed(self, now: float, reason: str) -> None:
@@ -252,7 +253,7 @@ class Endpoint:
         """The active checks have changed their mind."""
         self.healthy = healthy
         if healthy:
-            self._unreachable = False
+            self.unconnectable = False
             if self.breaker is not None:
                 self.breaker.reset()
         self._judge(reason)
@@ -266,7 +267,7 @@ class Endpoint:
             self.up = up
             for watcher in self.watchers:
                 watcher.refresh()
-        down = self._unreachable or not up
+        down = self.unconnectable or not up
         if down is not self._told_down:
             self._told_down = down
             if self._changed is not None and not self._retired:

@@ -150,13 +150,13 @@ class Upstreams:
     def _balancer(self, route: RouteSpec) -> Balancer:
         members = []
         policy = route.breaker
-        guarded = policy is not None and (len(route.upstreams) > 1 or policy.single)
+        strict = policy is not None and policy.last
         for spec in route.upstreams:
             endpoint = self._endpoints[key_of(route, spec.url)]
-            if guarded and policy is not None and endpoint.breaker is None:
+            if policy is not None and endpoint.breaker is None and (strict or len(route.upstreams) > 1):
                 endpoint.breaker = Breaker(policy)
             members.append(Member(endpoint, spec.weight))
-        return Balancer(members, guarded=guarded)
+        return Balancer(members, strict=strict)
 
     def _remove(self, endpoint: Endpoint) -> None:
         check = self._checks.pop(endpoint, None)

@@ -126,8 +126,8 @@ class Breaker(Section):
         default=(),
         description="Answers that are failures too, such as [502, 503]: clients who can cause them can cause this.",
     )
-    single: Flag = Field(
-        default=False, description="Leave the only upstream of a route alone too: 503 at once instead of trying."
+    last: Flag = Field(
+        default=False, description="Leave the last upstream of a route alone too: 503 at once instead of trying."
     )
 
 

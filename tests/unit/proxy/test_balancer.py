@@ -22,9 +22,8 @@ def balancer(*weights: int, policy: BreakerPolicy | None = None) -> tuple[Balanc
     endpoints = [Endpoint(f"http://127.0.0.1:{9000 + n}", ResponseRules()) for n in range(len(weights))]
     for endpoint in endpoints:
         endpoint.breaker = Breaker(policy) if policy is not None else None
-    guarded = policy is not None and (len(weights) > 1 or policy.single)
     members = [Member(endpoint, weight) for endpoint, weight in zip(endpoints, weights, strict=True)]
-    return Balancer(members, guarded=guarded), endpoints
+    return Balancer(members, strict=policy is not None and policy.last), endpoints
 
 
 def choose(one: Balancer, now: float = 0.0) -> Endpoint:
@@ -96,7 +95,7 @@ def test_a_single_endpoint_is_not_left_alone_for_its_failures_unless_configured(
     for _ in range(5):
         endpoint.failed(100.0, "no answer")
     assert choose(one, 100.0) is endpoint
-    one, (endpoint,) = balancer(1, policy=BreakerPolicy(failures=2, single=True))
+    one, (endpoint,) = balancer(1, policy=BreakerPolicy(failures=2, last=True))
     for _ in range(2):
         endpoint.failed(100.0, "no answer")
     with pytest.raises(TemporarilyUnavailable) as caught:
@@ -117,12 +116,30 @@ def test_open_breakers_are_passed_over_and_tried_with_one_request() -> None:
 
 def test_without_any_healthy_one_it_is_503_with_the_nearest_time_to_try() -> None:
     one, (first, second) = balancer(1, 1, policy=BreakerPolicy(failures=1, open_for=10.0))
-    first.failed(100.0, "no answer")
-    second.failed(104.0, "no answer")
+    first.unreachable(100.0, "refused")
+    second.unreachable(104.0, "refused")
     with pytest.raises(TemporarilyUnavailable) as caught:
         choose(one, 106.5)
     assert caught.value.retry_after == 4
     assert choose(one, 110.0) is first
+
+
+def test_failed_requests_alone_do_not_end_a_route() -> None:
+    policy = BreakerPolicy(failures=1)
+    one, (first, second) = balancer(1, 1, policy=policy)
+    first.failed(100.0, "no answer")
+    second.failed(100.0, "no answer")
+    assert {choose(one, 101.0) for _ in range(4)} == {first, second}
+    first.unreachable(101.0, "refused")
+    assert {choose(one, 102.0) for _ in range(4)} == {second}
+    second.checked(False, "down")
+    with pytest.raises(TemporarilyUnavailable):
+        choose(one, 103.0)
+    strict, endpoints = balancer(1, 1, policy=BreakerPolicy(failures=1, last=True))
+    for endpoint in endpoints:
+        endpoint.failed(100.0, "no answer")
+    with pytest.raises(TemporarilyUnavailable):
+        choose(strict, 101.0)
 
 
 def test_what_failed_goes_to_another() -> None:
