@@ -96,14 +96,17 @@ class Balancer:
 def _best(members: Sequence[Member]) -> Endpoint:
     """The least busy for its weight; among equals it is their turn by weight, as smooth round-robin mixes it."""
     best = members[0]
-    equals = [best]
+    least = best.endpoint.outstanding / best.weight
+    equals: list[Member] | None = None
     for member in members[1:]:
-        ours, theirs = member.endpoint.outstanding * best.weight, best.endpoint.outstanding * member.weight
-        if ours < theirs:
-            best, equals = member, [member]
-        elif ours == theirs:
+        load = member.endpoint.outstanding / member.weight
+        if load < least:
+            best, least, equals = member, load, None
+        elif load == least:
+            if equals is None:
+                equals = [best]
             equals.append(member)
-    if len(equals) > 1:
+    if equals is not None:
         total = 0
         for member in equals:
             member.credit += member.weight

@@ -13,6 +13,7 @@ from gateway.errors import BadGateway, GatewayError
 if TYPE_CHECKING:
     from gateway.proxy.endpoint import Endpoint
     from gateway.proxy.response_head import ResponseHead
+    from gateway.proxy.upstream import UpstreamConnection
 
 _SPREAD: Final = 0.2
 """How far an interval may differ from the configured one, up and down: workers and endpoints do not ask in step."""
@@ -68,12 +69,14 @@ async def check(endpoint: Endpoint, policy: HealthPolicy) -> str | None:
     try:
         async with asyncio.timeout(policy.timeout):
             connection = await endpoint.connect(policy.timeout)
+            leg = _Answer(connection, answer)
             try:
                 request = head % (policy.path.encode("ascii"), endpoint.host_header)
-                connection.send(_Answer(answer), request, head_only=False, whole=True, timeout=policy.timeout * 2)
+                connection.send(leg, request, head_only=False, whole=True, timeout=policy.timeout * 2)
                 status = await answer
             finally:
-                connection.discard()
+                if connection.serves(leg):
+                    connection.discard()
     except TimeoutError:
         return f"no answer to the health check within {policy.timeout:g} s"
     except GatewayError as error:
@@ -99,16 +102,18 @@ async def watch(
 class _Answer:
     """The leg of a check: the status is all that matters."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_connection", "_future")
 
-    def __init__(self, future: asyncio.Future[int]) -> None:
+    def __init__(self, connection: UpstreamConnection, future: asyncio.Future[int]) -> None:
+        self._connection = connection
         self._future = future
 
     def informed(self) -> None:
         """Not asked for."""
 
     def responded(self, status: int, head: ResponseHead, body: bytes, *, done: bool, bodyless: bool) -> None:
-        """The answer."""
+        """The answer. The connection may have been kept already: it goes now, before a request takes it."""
+        self._connection.discard()
         if not self._future.done():
             self._future.set_result(status)
 

@@ -14,6 +14,7 @@ from gateway import tasks
 from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.health import HealthPolicy, HealthRecord, check, watch
 from gateway.proxy.response_head import ResponseRules
+from gateway.proxy.upstream import UpstreamConnection
 
 POLICY = HealthPolicy(HEALTH, interval=0.01, timeout=2.0, healthy_after=2, unhealthy_after=3)
 
@@ -73,6 +74,21 @@ async def test_a_check_asks_for_the_path_as_it_is_written() -> None:
         a.health = 404
         assert await asked(a.port) == "the health check was answered 404"
         assert await asked(a.port, HealthPolicy(HEALTH, expect=frozenset({404}))) is None
+
+
+async def test_no_request_takes_the_connection_of_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed by the check: a request on it would wait for an answer that never comes."""
+    taken: list[object] = []
+    real = Endpoint.release
+
+    def release(self: Endpoint, connection: UpstreamConnection) -> None:
+        real(self, connection)
+        asyncio.get_running_loop().call_soon(lambda: taken.append(self.take(0.0, repeatable=True)))
+
+    monkeypatch.setattr(Endpoint, "release", release)
+    async with backends("a") as (a,):
+        assert await asked(a.port) is None
+    assert taken == [None]
 
 
 def saying(answer: bytes) -> object:
