@@ -162,6 +162,7 @@ class Gateway:
         stack.push_async_callback(self.api.cleanup)
         self.proxy = self._proxy(verifier, addresses, ids, api)
         stack.callback(self.proxy.close)
+        self.proxy.start()
         stack.callback(self.index.subscribe(self.proxy.streams.revoked))
         self.front = Front(self.proxy)
         self._read_gauges()
@@ -231,6 +232,7 @@ class Gateway:
             cookies=(policies.cookie_policy(settings).raw_name,),
             forward_authorization=settings.identity.forward_authorization,
             reserved_prefix=settings.auth.prefix,
+            dns_ttl=settings.server.dns_ttl,
         )
         until = self.sessions.access_until
         log = self.telemetry.access

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.proxy.breaker import BreakerPolicy
 from gateway.proxy.header_rules import HeaderRules
+from gateway.proxy.health import HealthPolicy
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
+from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.sessions.policy import RotationPolicy
 from gateway.settings.model import Rate, RevocationMode, Route, Settings
 from gateway.settings.route import HeaderChanges
@@ -60,6 +63,33 @@ def identity_headers(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple((header, claim.value) for header, claim in settings.identity.headers.items())
 
 
+def _health(route: Route) -> HealthPolicy | None:
+    health = route.health
+    if health.path is None:
+        return None
+    return HealthPolicy(
+        path=health.path,
+        interval=health.interval,
+        timeout=health.timeout,
+        healthy_after=health.healthy_after,
+        unhealthy_after=health.unhealthy_after,
+        expect=frozenset(health.expect),
+    )
+
+
+def _breaker(route: Route) -> BreakerPolicy | None:
+    breaker = route.breaker
+    if breaker is None:
+        return None
+    return BreakerPolicy(
+        failures=breaker.failures,
+        open_for=breaker.open_for,
+        longest=breaker.longest,
+        statuses=frozenset(breaker.statuses),
+        last=breaker.last,
+    )
+
+
 def _limit(rate: Rate) -> Limit:
     return Limit(rate.attempts, rate.per)
 
@@ -88,6 +118,9 @@ def _route(route: Route) -> RouteSpec:
         response_limit=route.limits.response_body,
         request_headers=_header_rules(route.request_headers),
         response_headers=_header_rules(route.response_headers),
+        tls=UpstreamTls(**route.upstream_tls.model_dump()),
+        health=_health(route),
+        breaker=_breaker(route),
     )
 
 

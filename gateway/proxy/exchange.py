@@ -11,6 +11,7 @@ from gateway.errors import BadGateway, GatewayError, GatewayTimeout, InvalidRequ
 from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
 from gateway.proxy.header_rules import HeaderRules
 from gateway.proxy.headers import RawHeaders
+from gateway.proxy.request_head import readdressed
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
 
@@ -109,6 +110,7 @@ class Exchange:
         """Send the request whose head is `head` to `endpoint`."""
         self.client.exchange = self
         self._endpoint = endpoint
+        endpoint.outstanding += 1
         self._head = head
         if route.total_timeout is not None:
             self._deadline = asyncio.get_running_loop().call_later(route.total_timeout, self._overdue)
@@ -125,20 +127,36 @@ class Exchange:
             self._task = tasks.spawn(self._connect(endpoint, route), name="upstream connect")
 
     async def _connect(self, endpoint: Endpoint, route: RouteSpec) -> None:
-        try:
-            connection = await endpoint.connect(route.connect_timeout)
-        except GatewayError as error:
-            self._task = None
-            if not endpoint.unreachable:
-                endpoint.unreachable = True
-                self._proxy.upstream_changed(endpoint, route, error)
-            self.fail(error)
-            return
+        while True:
+            try:
+                connection = await endpoint.connect(route.connect_timeout)
+                break
+            except GatewayError as error:
+                endpoint.unreachable(self._proxy.now(), error.debug or error.title)
+                other = self._elsewhere(endpoint, route)  # whatever the method: nothing was sent
+                if other is None:
+                    self._task = None
+                    self.fail(error)
+                    return
+                endpoint = other
         self._task = None
-        if endpoint.unreachable:
-            endpoint.unreachable = False
-            self._proxy.upstream_changed(endpoint, route, None)
+        endpoint.reached()
         self._send(connection, route)
+
+    def _elsewhere(self, tried: Endpoint, route: RouteSpec) -> Endpoint | None:
+        """Turn to another endpoint, if there is one and another attempt is allowed."""
+        if self._attempts >= route.retries:
+            return None
+        other = self._proxy.another_endpoint(route, tried)
+        if other is None:
+            return None
+        self._attempts += 1
+        keeps_host = route.preserve_host and any(name.lower() == b"host" for name, _ in self.message.raw_headers)
+        self._head = readdressed(self._head, self.message.method, tried, other, keeps_host=keeps_host)
+        tried.outstanding -= 1
+        other.outstanding += 1
+        self._endpoint = other
+        return other
 
     def _send(self, connection: UpstreamConnection, route: RouteSpec) -> None:
         self._connection = connection
@@ -208,29 +226,44 @@ class Exchange:
 
     def responded(self, status: int, head: ResponseHead, body: bytes, *, done: bool, bodyless: bool) -> None:
         """The final head came: one write when the whole response came with it."""
-        message = self.message
-        client = self.client
-        route = self.route
-        limit = route.response_limit if route is not None else None
+        client, route, endpoint = self.client, self.route, self._endpoint
+        assert route is not None and endpoint is not None  # noqa: S101, PT018 - the request went there
+        limit = route.response_limit
         if limit is not None and not bodyless and max(head.length or 0, len(body)) > limit:
             self.fail(BadGateway(debug="the response is over the route's limit"))
             return
         self.status = status
         self._responded = True
-        modern = message.version is HTTP_11
-        lines = head.head
-        if route is not None and route.response_headers is not None:
-            lines = route.response_headers.changed(lines)
+        if endpoint.strained or status >= 500:
+            endpoint.answered(status, self._proxy.now())
+        data = self._head_out(head, route, bodyless=bodyless)
+        chunk_out = self._chunk_out
+        if body:
+            self.response_size = len(body)
+            data += _chunk(body) if chunk_out else body
+        if done:
+            client.write(data + self._last_chunk() if chunk_out else data)
+            self._finish(keep_alive=self._keep_alive)
+            return
+        client.write(data)
+        self._head = self.body = b""  # a stream may last for hours
+        if self.claims is not None and _EVENT_STREAM in head.head.lower():
+            self._proxy.streams.add(self, self.claims, strict=route.strict_revocation)
+        self._stay()
+
+    def _head_out(self, head: ResponseHead, route: RouteSpec, *, bodyless: bool) -> bytes:
+        """The head for the client; how its body is framed is remembered."""
+        modern = self.message.version is HTTP_11
         keep_alive = self._may_keep_alive()
-        chunk_out = False
+        lines = head.head if route.response_headers is None else route.response_headers.changed(head.head)
         framing = b""
         if head.length is not None:
-            if status != 204:
+            if head.status != 204:
                 framing = b"Content-Length: %d\r\n" % head.length
         elif bodyless:
             pass
         elif modern:
-            chunk_out = True
+            self._chunk_out = True
             framing = b"Transfer-Encoding: chunked\r\n"
         else:
             keep_alive = False
@@ -239,22 +272,8 @@ class Exchange:
             framing += b"Connection: close\r\n"
         elif not modern:
             framing += b"Connection: keep-alive\r\n"
-        data = b"%b%bX-Request-Id: %b\r\n\r\n" % (lines, framing, self.request_id.encode("ascii"))
         self._keep_alive = keep_alive
-        self._chunk_out = chunk_out
-        if body:
-            self.response_size = len(body)
-            data += _chunk(body) if chunk_out else body
-        if done:
-            client.write(data + self._last_chunk() if chunk_out else data)
-            self._finish(keep_alive=keep_alive)
-            return
-        client.write(data)
-        self._head = self.body = b""  # a stream may last for hours
-        if self.claims is not None and _EVENT_STREAM in head.head.lower():
-            strict = self.route is not None and self.route.strict_revocation
-            self._proxy.streams.add(self, self.claims, strict=strict)
-        self._stay()
+        return b"%b%bX-Request-Id: %b\r\n\r\n" % (lines, framing, self.request_id.encode("ascii"))
 
     def switched(self, connection: UpstreamConnection, head: ResponseHead, fields: RawHeaders, rest: bytes) -> None:
         """A 101 that nobody asked for."""
@@ -296,12 +315,21 @@ class Exchange:
 
     def failed(self, error: GatewayError, *, retry: bool) -> None:
         """The upstream connection is gone: try again where that is safe."""
-        self._connection = None
-        route = self.route
+        connection, self._connection = self._connection, None
+        route, endpoint = self.route, self._endpoint
+        if endpoint is None or route is None or self._responded:
+            self.fail(error)
+            return
+        if not retry or connection is None or connection.used_at == 0.0:
+            # A kept connection that is closed as it is used says nothing: backends close what is idle.
+            endpoint.failed(self._proxy.now(), error.debug or error.title)
         repeatable = retry and self._whole and not self.client.gone and self.message.method in _IDEMPOTENT
-        if repeatable and route is not None and self._endpoint is not None and self._attempts < route.retries:
-            self._attempts += 1
-            self._task = tasks.spawn(self._connect(self._endpoint, route), name="upstream connect")
+        if repeatable and self._attempts < route.retries:
+            other = self._elsewhere(endpoint, route)
+            if other is None:
+                self._attempts += 1
+                other = endpoint
+            self._task = tasks.spawn(self._connect(other, route), name="upstream connect")
         else:
             self.fail(error)
 
@@ -311,6 +339,8 @@ class Exchange:
         if connection is None or self._responded:
             self.fail(GatewayTimeout(debug="the response stopped"))
         elif self._whole or connection.request_sent or connection.congested:
+            if self._endpoint is not None:
+                self._endpoint.failed(self._proxy.now(), "no response in time")
             self.fail(GatewayTimeout(debug="no response in time"))
         elif self.expects_continue:  # neither "go on" nor an answer: the client did right to wait
             self.fail(GatewayTimeout(debug="no answer to Expect: 100-continue in time"))
@@ -388,6 +418,8 @@ class Exchange:
     def _end(self) -> None:
         self._finished = True
         self._no_deadline()
+        if self._endpoint is not None:
+            self._endpoint.outstanding -= 1
         connection, self._connection = self._connection, None
         if connection is not None and connection.serves(self):
             connection.discard()

@@ -28,6 +28,7 @@ from gateway.proxy.identity import IdentityHeaders
 from gateway.proxy.ports import ClientLimits
 from gateway.proxy.refusals import ExpectationFailed, HttpVersionNotSupported
 from gateway.proxy.request_head import HeadWriter
+from gateway.proxy.resolver import DEFAULT_TTL
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
 from gateway.proxy.streams import AccessUntil, OpenStreams
@@ -74,6 +75,7 @@ class ProxyPolicy:
 
     `identity` is the policy of the verified-token cache too: the authenticator must be given the same instance.
     `cookies` are the full names of the gateway's own cookies; `reserved_prefix` is where its API lives.
+    `dns_ttl`: seconds after which addresses of upstreams are looked up again.
     """
 
     routes: tuple[RouteSpec, ...]
@@ -82,6 +84,7 @@ class ProxyPolicy:
     forward_authorization: bool = False
     reserved_prefix: str = "/auth"
     limits: ClientLimits = field(default_factory=ClientLimits)
+    dns_ttl: float = DEFAULT_TTL
 
 
 class Resolved:
@@ -122,7 +125,14 @@ class Proxy:
         self.tunnels = Tunnels()
         self._policy = policy
         self._table = RouteTable(policy.routes)
-        self._upstreams = Upstreams(policy.routes, ResponseRules(policy.cookies, policy.identity.folded))
+        self.now = clock.monotonic
+        self._upstreams = Upstreams(
+            policy.routes,
+            ResponseRules(policy.cookies, policy.identity.folded),
+            changed=self._upstream_changed,
+            tls_failed=self._tls_failed,
+            dns_ttl=policy.dns_ttl,
+        )
         self._rules = RequestRules(policy.identity.folded, policy.cookies)
         self._writer = HeadWriter(forward_authorization=policy.forward_authorization)
         self._authenticator = authenticator
@@ -187,17 +197,16 @@ class Proxy:
             exchange.user_agent,
         )
 
-    def upstream_changed(self, endpoint: Endpoint, route: RouteSpec, error: GatewayError | None) -> None:
-        """No connection could be made to a backend, or again one could."""
-        fields: dict[str, object] = {"route": route.name, "upstream": endpoint.url}
-        if error is None:
-            self._events.emit(Event(Name.UPSTREAM_UP, fields=fields))
-        else:
-            fields["error"] = error.debug or error.title
-            self._events.emit(Event(Name.UPSTREAM_DOWN, Level.WARNING, fields=fields))
+    def another_endpoint(self, route: RouteSpec, tried: Endpoint) -> Endpoint | None:
+        """An endpoint for what failed at `tried`, None when there is no other."""
+        return self._upstreams.another(route, tried, self.now())
+
+    def start(self) -> None:
+        """Begin the health checks of the upstreams."""
+        self._upstreams.start()
 
     def close(self) -> None:
-        """Close the connections to the upstreams."""
+        """End the health checks and close the connections to the upstreams."""
         self.streams.close()
         self.tunnels.abort()
         self._upstreams.close()
@@ -241,7 +250,7 @@ class Proxy:
         exchange.chunked = message.chunked
         if head.content_length is not None and head.content_length > route.body_limit:
             raise PayloadTooLarge
-        endpoint = self._upstreams.choose(route)
+        endpoint = self._upstreams.choose(route, exchange.started)
         target = resolved.sent.get(endpoint) or _sent(resolved, endpoint, route)
         if query:
             target += query.encode("utf-8", "surrogateescape")
@@ -310,6 +319,18 @@ class Proxy:
             self._report(exchange, error)
             raise TemporarilyUnavailable from error
         return entry.rendered if entry is not None else b""
+
+    def _upstream_changed(self, endpoint: Endpoint, reason: str | None) -> None:
+        """A backend went down, `reason` saying why, or came up again."""
+        fields: dict[str, object] = {"route": endpoint.route, "upstream": endpoint.url}
+        if reason is None:
+            self._events.emit(Event(Name.UPSTREAM_UP, fields=fields))
+        else:
+            fields["error"] = reason
+            self._events.emit(Event(Name.UPSTREAM_DOWN, Level.WARNING, fields=fields))
+
+    def _tls_failed(self, problem: str) -> None:
+        self._events.emit(Event(Name.CONFIG_RELOAD_FAILED, Level.ERROR, fields={"error": problem}))
 
     def _report(self, exchange: Exchange, error: Exception) -> None:
         """Type and place, never the message: it may hold what must not be logged."""

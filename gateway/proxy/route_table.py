@@ -8,9 +8,14 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.errors import MethodNotAllowed
+from gateway.proxy.breaker import BreakerPolicy
 from gateway.proxy.header_rules import HeaderRules
+from gateway.proxy.health import HealthPolicy
+from gateway.proxy.upstream_tls import UpstreamTls
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
+_DEFAULT_TLS: Final = UpstreamTls()
+_DEFAULT_BREAKER: Final = BreakerPolicy()
 
 
 class AuthMode(StrEnum):
@@ -23,7 +28,7 @@ class AuthMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSpec:
-    """A backend: `http(s)://host[:port][/path]`, and its share of the requests."""
+    """A backend: `http(s)://host[:port][/path]` or `unix:///socket[:/path]`, and its share of the requests."""
 
     url: str
     weight: int = 1
@@ -60,6 +65,9 @@ class RouteSpec:
     response_limit: int | None = None
     request_headers: HeaderRules | None = None
     response_headers: HeaderRules | None = None
+    tls: UpstreamTls = _DEFAULT_TLS
+    health: HealthPolicy | None = None
+    breaker: BreakerPolicy | None = _DEFAULT_BREAKER
 
     @property
     def is_prefix(self) -> bool:

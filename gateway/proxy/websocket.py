@@ -44,6 +44,8 @@ class Upgrading(Exchange):
             raise InvalidRequest("The client did not wait for the answer to its WebSocket handshake.")
         self.status = head.status
         self._responded = True
+        if self._endpoint is not None and self._endpoint.strained:
+            self._endpoint.answered(head.status, self._proxy.now())
         self._connection = None
         self._no_deadline()  # that of an exchange, which this is no longer
         congested = client.congested

@@ -40,6 +40,8 @@ def _server(settings: Settings, report: Report) -> None:
     server = settings.server
     if server.workers != 1:
         report.later(("server", "workers"), "more than one worker", "leave it at 1")
+    if not 1 <= server.dns_ttl <= 86400:
+        report.error(("server", "dns_ttl"), "must be between 1s and 24h")
     if server.admin_listen is not None:
         place = ("server", "admin_listen")
         host, port = split_listen(server.admin_listen)

@@ -18,9 +18,7 @@ from gateway.settings.types import Secret
 _PLANNED: Mapping[Location, frozenset[str]] = {
     (): frozenset({"risk", "mfa", "pages", "notify", "tracing", "metrics", "admin"}),
     ("server",): frozenset({"tls", "proxy_protocol", "unix", "admin_token", "admin_token_file"}),
-    ("routes",): frozenset(
-        {"rate_limit", "concurrency", "breaker", "request_headers", "response_headers", "ca_file", "client_certificate"}
-    ),
+    ("routes",): frozenset({"rate_limit", "concurrency", "request_headers", "response_headers"}),
 }
 _SHOWN = 60
 

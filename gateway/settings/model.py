@@ -96,6 +96,10 @@ class ServerSettings(Section):
         default=True,
         description="Keep the threads of a worker on one CPU, and move them when others crowd it (Linux).",
     )
+    dns_ttl: Duration = Field(
+        default=30.0,
+        description="How long addresses of upstream host names are used before they are looked up again.",
+    )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(), description="CIDRs whose X-Forwarded-* headers are believed."
     )

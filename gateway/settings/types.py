@@ -15,6 +15,7 @@ from gateway.settings import units
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?", re.ASCII)
 _PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-F]{2})*", re.ASCII)
+_MAX_SOCKET_PATH = 103  # what every platform takes
 _UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A])", re.ASCII)
 
 
@@ -98,9 +99,24 @@ def _allowed_origin(text: str) -> str:
 
 
 def _upstream_url(text: str) -> str:
+    if text.startswith("unix:"):
+        return _unix_url(text)
     parts = split_http_url(text, what="an upstream")
     if parts.path not in {"", "/"}:
         check_path(parts.path)
+    return text
+
+
+def _unix_url(text: str) -> str:
+    path, _, base = text.removeprefix("unix://").partition(":")
+    if not text.startswith("unix:///") or path == "/" or any(ord(char) <= 32 or ord(char) >= 127 for char in text):
+        raise ValueError(
+            "a unix socket is written unix:///path/of/socket, or with a base path unix:///path/of/socket:/base"
+        )
+    if len(path) > _MAX_SOCKET_PATH:
+        raise ValueError(f"the path of a unix socket is at most {_MAX_SOCKET_PATH} characters long")
+    if base or text.endswith(":"):
+        check_path(base)
     return text
 
 
@@ -231,6 +247,7 @@ Workers = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
 ]
 Count = Annotated[StrictInt, Field(ge=0)]
+Status = Annotated[StrictInt, Field(ge=200, le=599)]
 Duration = Annotated[
     float,
     BeforeValidator(units.parse_duration),

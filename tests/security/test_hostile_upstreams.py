@@ -147,7 +147,7 @@ async def test_a_malformed_chunk_in_the_middle_breaks_the_client_connection() ->
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(get())
         assert (await reader.readuntil(b"2\r\nok\r\n")).startswith(START)
-        [connection] = gateway.proxy._upstreams._endpoints[f"http://127.0.0.1:{up.port}"]._open
+        [connection] = gateway.endpoint(up.port)._open
         connection.data_received(b"xx\r\n")
         assert await read_all(reader) == b""
         await hang_up(writer)
@@ -166,7 +166,7 @@ async def test_a_malformed_chunk_in_the_middle_breaks_the_client_connection() ->
 async def test_answers_may_come_in_any_pieces_and_the_connection_stays_good(answer: bytes, step: int) -> None:
     async with upstream(answering(b"")) as up, proxied(up.port) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        endpoint = gateway.proxy._upstreams._endpoints[f"http://127.0.0.1:{up.port}"]
+        endpoint = gateway.endpoint(up.port)
         for number in range(2):
             writer.write(get(close=False))
             await until(lambda number=number: len(up.heads) == number + 1)
@@ -427,7 +427,7 @@ async def test_an_upstream_that_does_not_read_holds_back_the_client() -> None:
                 await writer.drain()
 
         sending = asyncio.ensure_future(send())
-        endpoint = gateway.proxy._upstreams._endpoints[f"http://127.0.0.1:{up.port}"]
+        endpoint = gateway.endpoint(up.port)
         await until(lambda: any(connection.congested for connection in endpoint._open))
         await asyncio.sleep(0.1)
         assert sent < total // 2

@@ -14,6 +14,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.errors import InvalidToken
 from gateway.events import Event
 from gateway.proxy.authenticate import ProxyAuthenticator
+from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.entropy import PooledEntropy
 from gateway.proxy.forward import Proxy, ProxyPolicy
 from gateway.proxy.front import Front
@@ -106,6 +107,11 @@ class Setup:
     port: int = 0
     stale: list[float] = field(default_factory=lambda: [0.0])
 
+    def endpoint(self, port: int) -> Endpoint:
+        """The endpoint of the upstream at `port`."""
+        [found] = [one for one in self.proxy._upstreams.endpoints if one.address.port == port]
+        return found
+
     async def talk(self, data: bytes, **options: Any) -> bytes:
         return await talk(self.port, data, **options)
 
@@ -158,6 +164,7 @@ async def proxied(
     await runner.setup()
     server = await asyncio.get_running_loop().create_server(setup.front, "127.0.0.1", 0)
     setup.port = server.sockets[0].getsockname()[1]
+    setup.proxy.start()
     try:
         yield setup
     finally:

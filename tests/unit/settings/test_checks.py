@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.certificates import Authority
 
 from gateway.settings.loader import ConfigError, load
 
@@ -25,6 +26,7 @@ def routes(*lines: str) -> str:
 
 
 GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
+SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,7 @@ GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
         ("server: {listen: '127.0.0.1:99999'}", "server.listen", "write host:port"),
         ("server: {listen: '::1:80'}", "server.listen", "in brackets: [::1]:80"),
         ("server: {listen: 'unix:/run/x'}", "server.listen", "not supported by this version"),
+        ("server: {dns_ttl: 0}", "server.dns_ttl", "between 1s and 24h"),
         ("server: {listen: 'a_b!:80'}", "server.listen", "neither a host name nor an address"),
         ("server: {admin_listen: '127.0.0.1:8080'}", "server.admin_listen", "same address as server.listen"),
         ("server: {public_url: example.com}", "server.public_url", "must be an absolute URL"),
@@ -123,8 +126,12 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, path: str, me
         ("name: a, match: {path: /a}, upstream: 'http://h/a/../b'", "upstream", "would never match"),
         ("name: a, match: {path: /a}, upstream: []", "upstream", "must not be an empty list"),
         ("name: a, match: {path: /a}, upstream: 'http://localhost:8080'", "upstream", "the gateway itself"),
-        ("name: a, match: {path: /a}, upstream: [{url: 'http://h'}, {url: 'http://i'}]", "upstream[1]", "more than"),
-        ("name: a, match: {path: /a}, upstream: [{url: 'http://h', weight: 2}]", "upstream[0].weight", "not supported"),
+        ("name: a, match: {path: /a}, upstream: [{url: 'http://h'}, {url: 'http://h'}]", "upstream[1].url", "twice"),
+        ("name: a, match: {path: /a}, upstream: [{url: 'http://h', weight: 0}]", "upstream[0].weight", "at least 1"),
+        ("name: a, match: {path: /a}, upstream: 'unix://run/x'", "upstream", "unix:///path/of/socket"),
+        ("name: a, match: {path: /a}, upstream: 'unix:///'", "upstream", "unix:///path/of/socket"),
+        ("name: a, match: {path: /a}, upstream: 'unix:///run/x:base'", "upstream", "starts with /"),
+        (f"name: a, match: {{path: /a}}, upstream: 'unix:///{'x' * 103}'", "upstream", "at most 103"),
         (GOOD + ", credentials: [cookie]", "credentials", "cookie is not supported"),
         (GOOD + ", credentials: []", "credentials", "must not be an empty list"),
         (GOOD + ", require: {mfa: true}", "require.mfa", "not supported"),
@@ -133,8 +140,21 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, path: str, me
         (GOOD + ", auth: none, revocation: strict", "revocation", "has no effect with auth: none"),
         (GOOD + ", auth: none, passive: true", "passive", "has no effect with auth: none"),
         (GOOD + ", auth: public", "auth", "must be one of required, optional, none"),
-        (GOOD + ", health: {path: /up}", "health.path", "not supported"),
-        (GOOD + ", health: {interval: 1s}", "health.interval", "not supported"),
+        (GOOD + ", health: {path: up}", "health.path", "starts with /"),
+        (GOOD + ", health: {path: /up, interval: 0}", "health.interval", "between 10ms and 24h"),
+        (GOOD + ", health: {path: /up, timeout: 25h}", "health.timeout", "between 10ms and 24h"),
+        (GOOD + ", health: {path: /up, expect: [600]}", "health.expect[0]", "at most 599"),
+        (GOOD + ", health: {path: /up, healthy_after: 0}", "health.healthy_after", "at least 1"),
+        (GOOD + ", breaker: {failures: 0}", "breaker.failures", "at least 1"),
+        (GOOD + ", breaker: {open_for: 0}", "breaker.open_for", "between 10ms and 24h"),
+        (GOOD + ", breaker: {open_for: 2m}", "breaker.longest", "between open_for and 24h"),
+        (GOOD + ", breaker: {statuses: [99]}", "breaker.statuses[0]", "at least 200"),
+        (GOOD + ", upstream_tls: {ca_file: /nowhere/ca.pem}", "upstream_tls", "without an https upstream"),
+        (SECURE + ", upstream_tls: {ca_file: /nowhere/ca.pem}", "upstream_tls.ca_file", "cannot be read: No such"),
+        (SECURE + ", upstream_tls: {cert_file: /nowhere/c.pem}", "upstream_tls.cert_file", "cannot be read: No such"),
+        (SECURE + ", upstream_tls: {key_file: /nowhere/key.pem}", "upstream_tls.key_file", "needs cert_file"),
+        (SECURE + ", upstream_tls: {server_name: 'a b'}", "upstream_tls.server_name", "is not a host name"),
+        (SECURE + ", upstream_tls: {verify: false}", "upstream_tls.verify", "unknown key"),
         (GOOD + ", timeouts: {connect: 0}", "timeouts.connect", "between 1ms and 24h"),
         (GOOD + ", limits: {body: 5}", "limits.body", "5 is not a size"),
         (GOOD + ", retries: 9", "retries", "must be at most 5"),
@@ -147,6 +167,28 @@ def test_a_route_that_cannot_be_used_is_refused(tmp_path: Path, route: str, path
     assert errors[0][0] == f"routes[0].{path}"
     assert message in errors[0][1]
     assert "hunter2" not in errors[0][1]
+
+
+def test_upstream_tls_files_must_fit(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    one, two = authority.issue("one.test"), authority.issue("two.test")
+    locked = authority.issue("locked.test", password=b"hunter2-hunter2")
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("nothing")
+    belong = "are no PEM certificate and unencrypted key that belong together"
+    for tls, key, message in (
+        ({"ca_file": garbage}, "ca_file", f"{garbage}: is no PEM file of certificates"),
+        ({"ca_file": tmp_path}, "ca_file", f"{tmp_path}: "),
+        ({"cert_file": one[0], "key_file": two[1]}, "cert_file", f"{one[0]} with {two[1]}: {belong}"),
+        ({"cert_file": locked[0], "key_file": locked[1]}, "cert_file", belong),
+        ({"cert_file": one[0]}, "cert_file", belong),
+    ):
+        text = ", ".join(f"{name}: '{path}'" for name, path in tls.items())
+        errors, _ = check(tmp_path, routes(SECURE + f", upstream_tls: {{{text}}}"))
+        assert [path for path, _ in errors] == [f"routes[0].upstream_tls.{key}"]
+        assert message in errors[0][1]
+    good = f"ca_file: '{authority.ca_file}', cert_file: '{one[0]}', key_file: '{one[1]}', server_name: h.test"
+    assert check(tmp_path, routes(SECURE + f", upstream_tls: {{{good}}}")) == ([], [])
 
 
 def test_routes_with_the_same_match_or_name_are_refused(tmp_path: Path) -> None:
@@ -178,6 +220,8 @@ def test_routes_that_differ_in_host_method_or_slash_stand_beside_each_other(tmp_
             "name: e, match: {path: /x/, methods: [POST]}, upstream: 'http://h'",
             "name: f, match: {path: /}, auth: none, upstream: 'http://[::1]:9000'",
             "name: g, match: {path: /authors/}, upstream: 'http://h'",
+            "name: h, match: {path: /h/}, upstream: [{url: 'http://h', weight: 3}, {url: 'unix:///run/h.sock:/base'}]",
+            "name: i, match: {path: /i/}, upstream: 'http://h', breaker: null, health: {path: /up}",
         ),
     )
     assert found == ([], [])
