@@ -204,6 +204,7 @@ class Gateway:
             cookies=(policies.cookie_policy(settings).raw_name,),
             forward_authorization=settings.identity.forward_authorization,
             reserved_prefix=settings.auth.prefix,
+            limits=policies.client_limits(settings),
         )
         access_log = self.telemetry.access or _NoAccessLog()
         return Proxy(policy, authenticator, api, access_log, self.events, addresses, ids, self.clock)

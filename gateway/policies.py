@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.proxy.ports import ClientLimits
+from gateway.proxy.request_limits import RequestLimits
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
 from gateway.sessions.policy import RotationPolicy
 from gateway.settings.model import Rate, RevocationMode, Route, Settings
@@ -82,4 +84,30 @@ def _route(route: Route) -> RouteSpec:
         idle_timeout=route.timeouts.idle,
         body_limit=route.limits.body,
         retries=route.retries,
+        limits=_request_limits(route),
+    )
+
+
+def _request_limits(route: Route) -> RequestLimits | None:
+    limits, rate = route.limits, route.limits.rate
+    if rate is None and not limits.concurrency and not limits.concurrency_per_client:
+        return None
+    return RequestLimits(
+        Limit(rate.requests, rate.per) if rate is not None else None, limits.concurrency, limits.concurrency_per_client
+    )
+
+
+def client_limits(settings: Settings) -> ClientLimits:
+    """What a client may take."""
+    limits = settings.server.limits
+    return ClientLimits(
+        keep_alive=limits.keep_alive,
+        head=limits.header_time,
+        stall=limits.stall,
+        fields=limits.headers,
+        head_size=limits.header_bytes,
+        body_rate=limits.body_rate,
+        body_window=limits.body_window,
+        connections=limits.connections,
+        connections_per_client=limits.connections_per_client,
     )

@@ -35,3 +35,11 @@ class UpgradeNotSupported(GatewayError):
     code = "invalid_request"
     status = 501
     title = "Upgrade not supported"
+
+
+class TooManyRequests(GatewayError):
+    """A client asks more often, or for more at once, than its route allows (RFC 6585 4)."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests"

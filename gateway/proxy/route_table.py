@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.errors import MethodNotAllowed
+from gateway.proxy.request_limits import RequestLimits
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
 
@@ -54,6 +55,7 @@ class RouteSpec:
     idle_timeout: float = 60.0
     body_limit: int = 100 * 1024 * 1024
     retries: int = 1
+    limits: RequestLimits | None = None
 
     @property
     def is_prefix(self) -> bool:

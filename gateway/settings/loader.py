@@ -93,16 +93,18 @@ class _Draft:
 
     def derive(self) -> None:
         """The public URL follows the listener until somebody sets it."""
-        listen = self._data.get("server", {}).get("listen") if isinstance(self._data.get("server"), dict) else None
+        server = self._data.get("server")
+        listen = server.get("listen") if isinstance(server, dict) else None
         if not isinstance(listen, str) or ("server", "public_url") in self._origins:
             return
         try:
             host, port = split_listen(listen)
         except ValueError:
             return
-        if port:
+        if port and isinstance(server, dict):
+            scheme = "http" if server.get("tls") is None else "https"
             host = "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             self._add("server.listen", {("server", "public_url"): url})
 
     def finish(self) -> Loaded:
@@ -244,7 +246,14 @@ def _location(parts: tuple[str | int, ...]) -> Location:
 def _stand_in(key: str, number: int) -> object:
     """A value for a required key, unlike any other; nothing is ever reported about it."""
     path = f"/stand-in-{number}"
-    values = {"name": f"stand-in-{number}", "match": {"path": path}, "path": path, "attempts": 1, "per": "1m"}
+    values = {
+        "name": f"stand-in-{number}",
+        "match": {"path": path},
+        "path": path,
+        "attempts": 1,
+        "requests": 1,
+        "per": "1m",
+    }
     return values.get(key, "http://stand-in.invalid")
 
 

@@ -13,7 +13,8 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import StreamReader
 
-from gateway.proxy.aiohttp_private import NO_BODY, response_parser, rewritten, take
+from gateway.proxy.aiohttp_private import NO_BODY, response_parser, take
+from gateway.proxy.own_api import rewritten
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
