@@ -50,10 +50,10 @@ async def _serve(settings: Settings, when_ready: WhenReady | None) -> None:
             loop.add_signal_handler(number, stop.set)
     mode = int(settings.server.socket_mode, 8)
     with contextlib.ExitStack() as sockets:
-        public = sockets.enter_context(_bound(settings.server.listen, mode))
+        public = sockets.enter_context(listening(settings.server.listen, mode))
         admin = None
         if settings.server.admin_listen is not None:
-            admin = sockets.enter_context(_bound(settings.server.admin_listen, mode))
+            admin = sockets.enter_context(listening(settings.server.admin_listen, mode))
         async with open_gateway(settings, SystemClock()) as gateway:
             # Only now: the password threads keep the CPUs that were there before.
             bound = one_cpu() if settings.server.cpu_affinity else None
@@ -65,7 +65,7 @@ async def _serve(settings: Settings, when_ready: WhenReady | None) -> None:
 
 
 @contextlib.contextmanager
-def _bound(address: str, mode: int) -> Iterator[socket.socket]:
+def listening(address: str, mode: int) -> Iterator[socket.socket]:
     """A listening socket; the file of a unix socket goes with it, unless somebody has put another there since."""
     listener = bind(address, mode)
     name = unix_path(address)

@@ -11,11 +11,7 @@ from gateway.proxy.proxy_protocol import LONGEST, UNKNOWN, MalformedHeader, Sour
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 V4 = ipaddress.ip_address("192.0.2.7").packed + ipaddress.ip_address("10.0.0.1").packed + struct.pack("!HH", 4711, 443)
-V6 = (
-    ipaddress.ip_address("2001:db8::7").packed
-    + ipaddress.ip_address("fd00::1").packed
-    + struct.pack("!HH", 4711, 443)
-)
+V6 = ipaddress.ip_address("2001:db8::7").packed + ipaddress.ip_address("fd00::1").packed + struct.pack("!HH", 4711, 443)
 
 
 def v2(addresses: bytes, family: int = 0x11, command: int = 0x21) -> bytes:
