@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import uvloop
 from support.listening import accepting, certificate, client_context, talk_tls
 from support.proxying import (
     Notes,
@@ -213,3 +214,18 @@ async def test_large_bodies_both_ways_and_an_answer_torn_half_way(tmp_path: Path
     assert whole.endswith(b"\r\n\r\n" + b"y" * size)
     assert half.endswith(b"half")
     assert field_of(half, b"Content-Length") == b"10"
+
+
+def test_all_of_it_on_uvloop_too(tmp_path: Path) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for test in (
+            test_a_renewed_certificate_is_used_for_new_connections_and_old_ones_go_on,
+            test_a_handshake_has_a_time_limit_and_counts_as_a_connection,
+            test_stopping_drops_handshakes_that_are_under_way,
+            test_large_bodies_both_ways_and_an_answer_torn_half_way,
+        ):
+            folder = tmp_path / test.__name__
+            folder.mkdir()
+            runner.run(test(folder))
+        runner.run(test_what_is_no_tls_reaches_nobody(get(), tmp_path))
+    assert (tmp_path / "cert.pem").exists()
