@@ -19,8 +19,8 @@ SOON: Final = dt.timedelta(days=14)
 _LEAST_TIMES: Final = {"header_time": 0.1, "keep_alive": 0.1, "stall": 0.1, "body_window": 1}
 
 
-def check_server(settings: Settings, report: Report, clock: Clock | None = None) -> None:
-    """Every check of `server`. Reads the TLS files."""
+def check_server(settings: Settings, report: Report, *, files: bool = True, clock: Clock | None = None) -> None:
+    """Every check of `server`; with `files` those of the TLS files too, which only the gateway itself has to read."""
     server = settings.server
     if server.workers != 1:
         report.later(("server", "workers"), "more than one worker", "leave it at 1")
@@ -31,7 +31,8 @@ def check_server(settings: Settings, report: Report, clock: Clock | None = None)
                 place = ("server", key, index)
                 report.warn(place, f"{network}: every client could claim any address", "name your proxies only")
     if server.tls is not None:
-        _tls(server.tls, clock or SystemClock(), report)
+        if files:
+            _tls(server.tls, clock or SystemClock(), report)
         if server.public_url.startswith("http:"):
             report.warn(("server", "public_url"), "is http while the listener speaks TLS", "use https")
     _limits(server, report)

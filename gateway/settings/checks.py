@@ -20,10 +20,12 @@ _RESERVED_HEADERS = frozenset(
 )
 
 
-def run(settings: Settings, route_index: Sequence[int]) -> Report:
-    """Every check. `route_index` holds the place in the file of each of `settings.routes`."""
+def run(settings: Settings, route_index: Sequence[int], *, listener_files: bool = True) -> Report:
+    """Every check, those of the listener's files on demand.
+
+    `route_index` holds the place in the file of each of `settings.routes`."""
     report = Report()
-    check_server(settings, report)
+    check_server(settings, report, files=listener_files)
     _storage(settings, report)
     _lifetimes(settings, report)
     _windows(settings, report)

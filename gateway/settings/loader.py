@@ -33,8 +33,14 @@ class Loaded:
     origins: Mapping[Location, str] = field(default_factory=dict)
 
 
-def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Loaded:
-    """Read, merge, validate and check.
+def load(
+    path: Path | None,
+    env: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+    *,
+    listener_files: bool = True,
+) -> Loaded:
+    """Read, merge, validate and check; with `listener_files` what a listener reads too: its certificate and key.
 
     `overrides` maps dotted keys (`server.listen`) to values as YAML would hold them. Raises `ConfigError` with every
     problem, and `CannotStart` when the file is missing or unreadable.
@@ -44,7 +50,7 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, obje
     draft.add_environment(env)
     draft.add_overrides(overrides or {})
     draft.derive()
-    return draft.finish()
+    return draft.finish(listener_files=listener_files)
 
 
 class _Draft:
@@ -107,11 +113,11 @@ class _Draft:
             url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             self._add("server.listen", {("server", "public_url"): url})
 
-    def finish(self) -> Loaded:
+    def finish(self, *, listener_files: bool) -> Loaded:
         settings = self._validate()
         warnings: list[Problem] = []
         if settings is not None:
-            report = checks.run(settings, self._route_index)
+            report = checks.run(settings, self._route_index, listener_files=listener_files)
             for about, finding in report.errors:
                 if not any(self._is_tainted(location) for location in (finding.location, *about)):
                     self._problem(finding)

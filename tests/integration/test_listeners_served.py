@@ -101,6 +101,8 @@ def test_a_certificate_that_cannot_be_used_stops_the_start_with_its_line(fleet: 
         done = fleet.command(*command, "--config", str(path))
         assert done.returncode == 78
         assert "does not belong to the certificate" in done.stdout + done.stderr
+    fleet.add_user()
+    assert fleet.command("sessions", "list", "ada", "--config", str(path)).returncode == 0
 
 
 @pytest.mark.parametrize(("days", "word"), [(13.0, "expires on"), (-1.0, "expired on")])
