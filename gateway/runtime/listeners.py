@@ -81,6 +81,19 @@ def _remove_stale(path: Path) -> None:
     raise CannotStart(f"cannot listen on unix:{path}: another process listens on it")
 
 
+def allow_many_connections() -> None:
+    """Raise the soft limit on open files to the hard one: distributions set it low for programs that use select()."""
+    try:
+        import resource
+    except ImportError:  # not on this platform
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS says unlimited and means less
+        return
+
+
 def _why(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "the port is in use by another process"

@@ -19,7 +19,7 @@ from gateway.clock import SystemClock
 from gateway.events import Event, Level, Name
 from gateway.runtime.acceptor import Acceptor
 from gateway.runtime.affinity import one_cpu
-from gateway.runtime.listeners import bind
+from gateway.runtime.listeners import allow_many_connections, bind
 from gateway.runtime.tls import TlsKeeper
 from gateway.settings.check_server import tls_files
 from gateway.settings.model import Settings
@@ -33,6 +33,7 @@ WhenReady = Callable[[Gateway], Awaitable[None]]
 
 def run(settings: Settings, *, when_ready: WhenReady | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises `CannotStart` with one clear line."""
+    allow_many_connections()
     try:
         import uvloop
     except ImportError:  # not on this platform

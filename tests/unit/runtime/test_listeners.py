@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import CannotStart
-from gateway.runtime.listeners import bind
+from gateway.runtime.listeners import allow_many_connections, bind
 from gateway.runtime.server import listening
 
 
@@ -60,3 +61,13 @@ def test_a_socket_another_process_has_put_there_since_stays(tmp_path: Path) -> N
         other = bind(f"unix:{path}")
     assert path.is_socket()
     other.close()
+
+
+def test_as_many_descriptors_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+        allow_many_connections()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
