@@ -233,6 +233,7 @@ class Gateway:
             forward_authorization=settings.identity.forward_authorization,
             reserved_prefix=settings.auth.prefix,
             dns_ttl=settings.server.dns_ttl,
+            limits=policies.client_limits(settings),
         )
         until = self.sessions.access_until
         log = self.telemetry.access

@@ -5,6 +5,8 @@ from __future__ import annotations
 from gateway.proxy.breaker import BreakerPolicy
 from gateway.proxy.header_rules import HeaderRules
 from gateway.proxy.health import HealthPolicy
+from gateway.proxy.ports import ClientLimits
+from gateway.proxy.request_limits import RequestLimits
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
 from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.sessions.policy import RotationPolicy
@@ -121,6 +123,32 @@ def _route(route: Route) -> RouteSpec:
         tls=UpstreamTls(**route.upstream_tls.model_dump()),
         health=_health(route),
         breaker=_breaker(route),
+        limits=_request_limits(route),
+    )
+
+
+def _request_limits(route: Route) -> RequestLimits | None:
+    limits, rate = route.limits, route.limits.rate
+    if rate is None and not limits.concurrency and not limits.concurrency_per_client:
+        return None
+    return RequestLimits(
+        Limit(rate.requests, rate.per) if rate is not None else None, limits.concurrency, limits.concurrency_per_client
+    )
+
+
+def client_limits(settings: Settings) -> ClientLimits:
+    """What a client may take."""
+    limits = settings.server.limits
+    return ClientLimits(
+        keep_alive=limits.keep_alive,
+        head=limits.header_time,
+        stall=limits.stall,
+        fields=limits.headers,
+        head_size=limits.header_bytes,
+        body_rate=limits.body_rate,
+        body_window=limits.body_window,
+        connections=limits.connections,
+        connections_per_client=limits.connections_per_client,
     )
 
 

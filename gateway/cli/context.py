@@ -50,9 +50,14 @@ def find_config(flag: Path | None, env: Mapping[str, str] = os.environ) -> Path 
     return _DEFAULT_FILE if _DEFAULT_FILE.exists() else None
 
 
-def load_settings(config_path: Path | None, overrides: Mapping[str, object] | None = None) -> Loaded:
-    """The configuration in force for a command; warnings go to stderr. Raises `ConfigError` or `CannotStart`."""
-    loaded = load(find_config(config_path), os.environ, overrides)
+def load_settings(
+    config_path: Path | None, overrides: Mapping[str, object] | None = None, *, listens: bool = False
+) -> Loaded:
+    """The configuration in force for a command; warnings go to stderr. Raises `ConfigError` or `CannotStart`.
+
+    A command that does not listen must work for whoever may not read the listener's key, or while that is broken.
+    """
+    loaded = load(find_config(config_path), os.environ, overrides, listener_files=listens)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded

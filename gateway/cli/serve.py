@@ -11,10 +11,12 @@ from gateway.cli.context import config_option, load_settings
 
 @click.command()
 @config_option
-@click.option("--listen", metavar="HOST:PORT", help="Public listener, instead of server.listen.")
+@click.option(
+    "--listen", metavar="ADDRESS", help="Public listener (host:port or unix:/path), instead of server.listen."
+)
 def serve(config_path: Path | None, listen: str | None) -> None:
     """Run the gateway until it is told to stop (SIGTERM, Ctrl-C)."""
-    loaded = load_settings(config_path, {"server.listen": listen} if listen else None)
+    loaded = load_settings(config_path, {"server.listen": listen} if listen else None, listens=True)
 
     from gateway.runtime.server import run
 

@@ -11,25 +11,24 @@ from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser
-from aiohttp.http_writer import HttpVersion10, HttpVersion11, StreamWriter
+from aiohttp.http_writer import HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from gateway import tasks
 from gateway.errors import GatewayError, InvalidRequest, RequestTimeout
+from gateway.proxy.own_api import last_answer, run_application
 from gateway.proxy.pipeline import HEAD_END, Garbled, whole_requests
 from gateway.proxy.ports import ClientLimits, Dispatcher, Exchange
+from gateway.proxy.proxy_protocol import Source
 from gateway.proxy.refusals import HeadTooLarge, TargetTooLong
+from gateway.proxy.slow_bodies import BodyWatch, has_large_head
 from gateway.proxy.timer import NEVER, LazyTimer
-from gateway.web.problem import render
 
 BUFFER: Final = 64 * 1024
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
-_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 
 
 class Message(Protocol):
@@ -97,10 +96,13 @@ class ClientConnection(RequestHandler):
         "_open_body",
         "_pumping",
         "_timer",
+        "_watch",
         "address",
         "early",
         "exchange",
         "forwarded",
+        "named",
+        "slot",
         "trusted",
     )
 
@@ -129,6 +131,9 @@ class ClientConnection(RequestHandler):
         self._head_size = 0
         self._open_body: Body | None = None
         self._idle_waiter: asyncio.Future[None] | None = None
+        self._watch: BodyWatch | None = None
+        self.named: Source | None = None
+        self.slot: str | None = None
         self.exchange: Exchange | None = None
         self.address = ""
         self.early = False  # whether the client went on before its request to change the protocol was answered
@@ -145,7 +150,8 @@ class ClientConnection(RequestHandler):
         assert self._manager is not None  # noqa: S101 - set until the connection is lost
         self._manager.connection_made(self, stream)
         self._timer.set(self._loop.time() + self._limits.keep_alive)
-        self._dispatcher.opened(self)
+        if not self._dispatcher.opened(self):
+            self.tear()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the loop."""
@@ -153,6 +159,7 @@ class ClientConnection(RequestHandler):
         self._messages.clear()
         self._deaf = True
         super().connection_lost(exc)
+        self._dispatcher.closed(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_lost()
@@ -184,6 +191,9 @@ class ClientConnection(RequestHandler):
             if self._open_body is None:
                 self._between(size, upgraded=upgraded)
             return
+        if self._head_size + size > self._limits.head_size and has_large_head(messages, self._limits.head_size):
+            self._stop_reading(HeadTooLarge())
+            return
         self._head_size = 0
         self._begin(messages, data, upgraded=upgraded, early=bool(tail))
 
@@ -197,13 +207,29 @@ class ClientConnection(RequestHandler):
     def resume_writing(self) -> None:
         """Called by the loop: the client has read."""
         super().resume_writing()
-        self._timer.set(NEVER if self._busy else self._loop.time() + self._limits.keep_alive)
+        if not self._busy:
+            self._timer.set(self._loop.time() + self._limits.keep_alive)
+        else:
+            self._watch_body()
         if self.exchange is not None:
             self.exchange.client_resumed()
         elif not self._busy:
             self._pump()
 
+    def pause_reading(self) -> None:
+        """Called by a body that nobody takes: the client is not to blame for what does not come."""
+        if self._watch is not None:
+            self._watch.held_back = True
+        super().pause_reading()
+
     # -- for whoever answers
+
+    @property
+    def peername(self) -> tuple[str, int] | str | None:
+        """Who is at the other end: the one a PROXY header named, else the socket's peer."""
+        if self.named is not None:
+            return self.named.address, self.named.port
+        return cast("tuple[str, int] | str | None", super().peername)
 
     @property
     def congested(self) -> bool:
@@ -266,10 +292,10 @@ class ClientConnection(RequestHandler):
     def serve_application(self, app: web.Application, message: Message, payload: Body) -> None:
         """Let the ordinary aiohttp application answer."""
         if not payload.is_eof():
+            self._watch = None
             self._timer.set(self._loop.time() + self._limits.own_body)
-        self._task_handler = cast(
-            "asyncio.Task[None]", tasks.spawn(self._run_application(app, message, payload), name="own api")
-        )
+        task = tasks.spawn(run_application(self, app, message, payload), name="own api")
+        self._task_handler = cast("asyncio.Task[None]", task)
 
     # -- shutting down, called by aiohttp's runners
 
@@ -298,12 +324,7 @@ class ClientConnection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp answers when an application's own error handling failed."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer is under way already")
-        rendered = render(GatewayError(debug=message), "")
-        response = web.Response(status=rendered.status, headers=list(rendered.headers), body=rendered.body)
-        response.force_close()
-        return response
+        return last_answer(request, message)
 
     # -- inner working
 
@@ -330,6 +351,8 @@ class ClientConnection(RequestHandler):
     def _start(self, message: Message, payload: Body) -> None:
         self._busy = True
         self._timer.when = NEVER
+        if self._open_body is not None:
+            self._watch_body()
         self._dispatcher.dispatch(self, message, payload)
 
     def _begin(self, messages: list[tuple[Message, Body]], data: bytes, *, upgraded: bool, early: bool) -> None:
@@ -430,11 +453,24 @@ class ClientConnection(RequestHandler):
                 self.transport.abort()
         elif self._busy:
             if self._open_body is not None:
-                self.expire_body(self._open_body)
+                self._body_due(self._open_body)
         elif self._head_size:
             self._stop_reading(RequestTimeout("The request head did not arrive in time."))
         else:
             self.transport.close()
+
+    def _watch_body(self) -> None:
+        """Begin a time in which enough of the open body must come; without one there is no limit."""
+        self._timer.when = NEVER
+        if self._open_body is not None:
+            self._watch = BodyWatch(self._open_body.total_bytes, held_back=self._reading_paused)
+            self._timer.set(self._loop.time() + self._limits.body_window)
+
+    def _body_due(self, body: Body) -> None:
+        if self._watch is None or self._watch.too_slow(body.total_bytes, self._limits):
+            self.expire_body(body)
+        else:
+            self._watch_body()
 
     def _close_gently(self) -> None:
         """Close. Where the client may still be sending, first let it read the answer: a reset would destroy it."""
@@ -461,34 +497,9 @@ class ClientConnection(RequestHandler):
         if self._idle_waiter is not None and not self._idle_waiter.done():
             self._idle_waiter.set_result(None)
 
-    async def _run_application(self, app: web.Application, message: Message, payload: Body) -> None:
-        keep_alive = False
-        writer = StreamWriter(self, self._loop)
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        request = app._make_request(cast("Any", message), payload, self, writer, task)
-        try:
-            response, reset = await self._handle_request(request, None, cast("Any", app._handle))
-            keep_alive = bool(response.keep_alive) and not reset and payload.is_eof()
-        except ConnectionError:
-            keep_alive = False  # the client is gone, or got half an answer
-        finally:
-            request._task = None  # type: ignore[assignment] # breaks a reference cycle
-            self._task_handler = None
-            self.done(keep_alive=keep_alive)
-
 
 def _reset(transport: asyncio.Transport) -> None:
     """Let the kernel answer with RST instead of FIN."""
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-
-
-def rewritten(message: Message, target: str) -> Message:
-    """The message with another request target."""
-    return cast("Message", cast("Any", message)._replace(path=target, url=URL(target, encoded=True)))
-
-
-def without_headers(message: Message) -> Message:
-    """The message without what may be large or secret, for keeping."""
-    return cast("Message", cast("Any", message)._replace(headers=_NO_HEADERS, raw_headers=()))

@@ -18,16 +18,19 @@ from gateway.errors import (
 )
 from gateway.events import Event, EventSink, Level, Name
 from gateway.proxy import target as targets
-from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, Message, rewritten
+from gateway.proxy.admission import Admission
+from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, Message
 from gateway.proxy.authenticate import ProxyAuthenticator
 from gateway.proxy.authorize import authorize
 from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.exchange import Exchange, problem_bytes
 from gateway.proxy.headers import RequestHead, RequestRules
 from gateway.proxy.identity import IdentityHeaders
+from gateway.proxy.own_api import rewritten
 from gateway.proxy.ports import ClientLimits
 from gateway.proxy.refusals import ExpectationFailed, HttpVersionNotSupported
 from gateway.proxy.request_head import HeadWriter
+from gateway.proxy.request_limits import RouteLimiter
 from gateway.proxy.resolver import DEFAULT_TTL
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
@@ -143,16 +146,36 @@ class Proxy:
         self._new_id = ids.of
         self._monotonic = clock.monotonic
         self._resolved: dict[tuple[bytes | None, str], Resolved] = {}
+        limits = policy.limits
+        self.admission = Admission(limits.connections, limits.connections_per_client, events, clock.monotonic)
+        self.limiters = {
+            route.name: RouteLimiter(route.limits, clock.monotonic)
+            for route in policy.routes
+            if route.limits is not None
+        }
 
     # -- what connections call
 
-    def opened(self, client: ClientConnection) -> None:
-        """A client connected: find out once what all its requests share."""
+    def opened(self, client: ClientConnection) -> bool:
+        """A client connected: find out once what all its requests share. False: there are too many."""
         peer = client.peername
         name = peer[0] if isinstance(peer, tuple) else None
         client.address = self._addresses.resolve(name)
         client.trusted = self._addresses.is_trusted(name)
         client.forwarded = self._writer.forwarded(client.address, tls=client.ssl_context is not None)
+        if client.slot is None:
+            client.slot = self.admission.enter(client.address, shared=self.shared(name))
+        return client.slot is not None
+
+    def closed(self, client: ClientConnection) -> None:
+        """A client's connection is gone, or was never made."""
+        slot, client.slot = client.slot, None
+        if slot is not None:
+            self.admission.leave(slot)
+
+    def shared(self, peer: str | None) -> bool:
+        """Whether many clients may come from `peer`: a proxy that is trusted, or a unix socket."""
+        return not peer or self._addresses.is_trusted(peer)
 
     def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:
         """Answer a request: the hot path begins here."""
@@ -181,6 +204,8 @@ class Proxy:
         """A request was answered, or will never be: one line in the access log."""
         claims = exchange.claims
         route = exchange.route
+        if route is not None and route.limits is not None:
+            self.limiters[route.name].leave(exchange)
         self._log(
             exchange.message.method,
             exchange.path or exchange.message.path,
@@ -247,6 +272,15 @@ class Proxy:
             identity = self._admit_upgrade(exchange, head, route, query)
         else:
             identity = self._identify(exchange, head, route, query)
+        if route.limits is not None:
+            self.limiters[route.name].admit(exchange)
+        self._pass_on(exchange, head, route, resolved, query, identity)
+
+    def _pass_on(
+        self, exchange: Exchange, head: RequestHead, route: RouteSpec, resolved: Resolved, query: str, identity: bytes
+    ) -> None:
+        """Choose where an admitted request goes, and send it there."""
+        message, client = exchange.message, exchange.client
         exchange.chunked = message.chunked
         if head.content_length is not None and head.content_length > route.body_limit:
             raise PayloadTooLarge
@@ -258,11 +292,10 @@ class Proxy:
             exchange.expects_continue = _expects_continue(head, message)
         if route.request_headers is not None:
             route.request_headers.apply(head.lines)
-        exchange.forward(
-            endpoint,
-            route,
-            self._writer.write(head, message.method, target, endpoint, route, client, exchange.request_id, identity),
+        written = self._writer.write(
+            head, message.method, target, endpoint, route, client, exchange.request_id, identity
         )
+        exchange.forward(endpoint, route, written)
 
     def _admit_upgrade(self, exchange: Exchange, head: RequestHead, route: RouteSpec, query: str) -> bytes:
         """`_identify` for a request that may be a WebSocket handshake, with the token where browsers have to put it."""

@@ -6,8 +6,11 @@ import asyncio
 
 from aiohttp import web
 
+from gateway.proxy.admission import Admission
 from gateway.proxy.aiohttp_private import ClientConnection
 from gateway.proxy.forward import Proxy
+from gateway.proxy.proxy_protocol import Source
+from gateway.web.client_ip import UNIX_PEER
 
 
 class Front(web.Server):
@@ -23,6 +26,28 @@ class Front(web.Server):
     def __call__(self) -> ClientConnection:
         """The protocol of a new connection."""
         return ClientConnection(self, self._proxy, loop=self._loop)
+
+    @property
+    def admission(self) -> Admission:
+        """Who may connect."""
+        return self._proxy.admission
+
+    def admit(self, peer: str | None, named: Source | None) -> ClientConnection | None:
+        """The protocol of a connection that was accepted but is not served yet, already counted; None: too many.
+
+        `peer` is its address, None for a unix socket; `named` who its PROXY header says it is.
+        """
+        name = peer if named is None else named.address
+        slot = self.admission.enter(name or UNIX_PEER, shared=self._proxy.shared(name))
+        if slot is None:
+            return None
+        client = self()
+        client.slot, client.named = slot, named
+        return client
+
+    def give_up(self, client: ClientConnection) -> None:
+        """An admitted connection came to nothing."""
+        self._proxy.closed(client)
 
     def drain(self) -> None:
         """Answer 503 from now on, close connections as they fall idle and WebSockets with 1001."""

@@ -44,3 +44,11 @@ class UpgradeRequired(GatewayError):
     status = 426
     title = "WebSocket version not supported"
     headers = (("Sec-WebSocket-Version", "13"),)
+
+
+class TooManyRequests(GatewayError):
+    """A client asks more often, or for more at once, than its route allows (RFC 6585 4)."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests"

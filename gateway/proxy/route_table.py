@@ -11,6 +11,7 @@ from gateway.errors import MethodNotAllowed
 from gateway.proxy.breaker import BreakerPolicy
 from gateway.proxy.header_rules import HeaderRules
 from gateway.proxy.health import HealthPolicy
+from gateway.proxy.request_limits import RequestLimits
 from gateway.proxy.upstream_tls import UpstreamTls
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
@@ -68,6 +69,7 @@ class RouteSpec:
     tls: UpstreamTls = _DEFAULT_TLS
     health: HealthPolicy | None = None
     breaker: BreakerPolicy | None = _DEFAULT_BREAKER
+    limits: RequestLimits | None = None
 
     @property
     def is_prefix(self) -> bool:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
+from pathlib import Path
 
 from gateway.errors import CannotStart
-from gateway.settings.types import split_listen
+from gateway.settings.types import split_listen, unix_path
 
 _BACKLOG = 2048
 
 
-def bind(address: str) -> socket.socket:
-    """A listening TCP socket on `address`; `CannotStart` says why there is none."""
+def bind(address: str, mode: int = 0o660) -> socket.socket:
+    """A listening socket on `host:port`, or on `unix:/path` with permissions `mode`.
+
+    `CannotStart` says why there is none.
+    """
+    path = unix_path(address)
+    if path is not None:
+        return _bind_unix(Path(path), mode)
     host, port = split_listen(address)
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
@@ -33,6 +41,57 @@ def bind(address: str) -> socket.socket:
         listener.close()
         raise CannotStart(f"cannot listen on {address}: {_why(error)}") from error
     return listener
+
+
+def _bind_unix(path: Path, mode: int) -> socket.socket:
+    address = f"unix:{path}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        path.chmod(mode)  # nobody can connect before it listens
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except CannotStart:
+        listener.close()
+        raise
+    except OSError as error:
+        listener.close()
+        raise CannotStart(f"cannot listen on {address}: {os.strerror(error.errno or errno.EIO)}") from error
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a process that is gone. What is no socket, or answers, stays."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise CannotStart(f"cannot listen on unix:{path}: there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog is somebody too
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass
+    raise CannotStart(f"cannot listen on unix:{path}: another process listens on it")
+
+
+def allow_many_connections() -> None:
+    """Raise the soft limit on open files to the hard one: distributions set it low for programs that use select()."""
+    try:
+        import resource
+    except ImportError:  # not on this platform
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS says unlimited and means less
+        return
 
 
 def _why(error: OSError) -> str:

@@ -11,7 +11,7 @@ from gateway.settings.model import AuthMode, Credential, RevocationMode, Setting
 from gateway.settings.problems import Location
 from gateway.settings.report import Report
 from gateway.settings.route import Match, Route, UpstreamTls
-from gateway.settings.types import split_listen
+from gateway.settings.types import split_listen, unix_path
 
 JWKS_PATH = "/.well-known/jwks.json"
 _ANY_ADDRESS = {"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"}
@@ -73,7 +73,8 @@ def _upstream(settings: Settings, route: Route, here: Location, report: Report) 
             continue
         parts = urlsplit(upstream.url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        listen_host, listen_port = split_listen(settings.server.listen)
+        on_socket = unix_path(settings.server.listen) is not None
+        listen_host, listen_port = ("", None) if on_socket else split_listen(settings.server.listen)
         loops = host == listen_host or (host in _ANY_ADDRESS and listen_host in _ANY_ADDRESS)
         if loops and port == listen_port:
             report.error(place, f"{upstream.url} is the gateway itself: requests would go in a circle")
@@ -101,6 +102,9 @@ def _limits(route: Route, here: Location, report: Report) -> None:
             report.error((*here, "timeouts", key), "must be between 1ms and 24h")
     if route.timeouts.total is not None and not 0.001 <= route.timeouts.total <= 86400:
         report.error((*here, "timeouts", "total"), "must be between 1ms and 24h", "null turns it off")
+    rate = route.limits.rate
+    if rate is not None and not 0.1 <= rate.per <= 86400:
+        report.error((*here, "limits", "rate", "per"), "must be between 100ms and 24h")
     for key in ("interval", "timeout"):
         if not 0.01 <= getattr(route.health, key) <= 86400:
             report.error((*here, "health", key), "must be between 10ms and 24h")

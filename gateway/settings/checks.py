@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from gateway.settings.check_headers import fold
 from gateway.settings.check_routes import check_routes
+from gateway.settings.check_server import check_server, is_loopback
 from gateway.settings.model import SameSite, SessionsIn, Settings
 from gateway.settings.report import Report
-from gateway.settings.types import split_listen
 
 # What the gateway or HTTP itself puts there; compared in folded form.
 _RESERVED_HEADERS = frozenset(
@@ -22,10 +21,12 @@ _RESERVED_HEADERS = frozenset(
 )
 
 
-def run(settings: Settings, route_index: Sequence[int]) -> Report:
-    """Every check. `route_index` holds the place in the file of each of `settings.routes`."""
+def run(settings: Settings, route_index: Sequence[int], *, listener_files: bool = True) -> Report:
+    """Every check, those of the listener's files on demand.
+
+    `route_index` holds the place in the file of each of `settings.routes`."""
     report = Report()
-    _server(settings, report)
+    check_server(settings, report, files=listener_files)
     _storage(settings, report)
     _lifetimes(settings, report)
     _windows(settings, report)
@@ -34,34 +35,6 @@ def run(settings: Settings, route_index: Sequence[int]) -> Report:
     _throttle(settings, report)
     check_routes(settings, route_index, report)
     return report
-
-
-def _server(settings: Settings, report: Report) -> None:
-    server = settings.server
-    if server.workers != 1:
-        report.later(("server", "workers"), "more than one worker", "leave it at 1")
-    if not 1 <= server.dns_ttl <= 86400:
-        report.error(("server", "dns_ttl"), "must be between 1s and 24h")
-    if server.admin_listen is not None:
-        place = ("server", "admin_listen")
-        host, port = split_listen(server.admin_listen)
-        if port and server.admin_listen == server.listen:
-            report.error(place, "is the same address as server.listen", about=(("server", "listen"),))
-        if not _is_loopback(host):
-            report.warn(place, f"{server.admin_listen} can be reached from other machines", "there is no log-in on it")
-    for index, network in enumerate(server.trusted_proxies):
-        if network.endswith("/0"):
-            place_ = ("server", "trusted_proxies", index)
-            report.warn(place_, f"{network}: every client could claim any address", "name your proxies only")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _storage(settings: Settings, report: Report) -> None:
@@ -133,7 +106,7 @@ def _cookie(settings: Settings, report: Report) -> None:
         )
     if not cookie.secure and public.scheme == "https":
         report.warn((*section, "secure"), "secure: false sends the refresh cookie over plain http too", "remove it")
-    if cookie.secure and public.scheme == "http" and not _is_loopback(host) and not host.endswith(".localhost"):
+    if cookie.secure and public.scheme == "http" and not is_loopback(host) and not host.endswith(".localhost"):
         report.warn(
             url, "browsers do not keep a Secure cookie from plain http", "use https, or auth.cookie.secure: false"
         )

@@ -10,6 +10,7 @@ from pydantic import Field
 from gateway.sessions.policy import BindingMode, OnReuse
 from gateway.settings.route import AuthMode, Credential, RevocationMode, Route
 from gateway.settings.section import Section
+from gateway.settings.server import ServerSettings
 from gateway.settings.types import (
     AllowedOrigin,
     CookieName,
@@ -18,13 +19,9 @@ from gateway.settings.types import (
     Flag,
     HeaderName,
     HostName,
-    ListenAddress,
-    Network,
     Prefix,
-    PublicUrl,
     Secret,
     Text,
-    Workers,
 )
 
 __all__ = ["AuthMode", "BindingMode", "Credential", "OnReuse", "RevocationMode", "Route", "Settings"]
@@ -78,31 +75,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class ServerSettings(Section):
-    """Where the gateway listens and how it is reached."""
-
-    listen: ListenAddress = Field(default="127.0.0.1:8080", description="host:port of the public listener.")
-    admin_listen: ListenAddress | None = Field(
-        default="127.0.0.1:9090", description="host:port of the listener for probes and operators; null turns it off."
-    )
-    public_url: PublicUrl = Field(
-        default="http://127.0.0.1:8080",
-        description="The URL browsers use: own origin and token issuer. Follows `listen` while it is not set.",
-    )
-    workers: Workers = Field(default=1, description="Worker processes; auto (0): one per core.")
-    cpu_affinity: Flag = Field(
-        default=True,
-        description="Keep the threads of a worker on one CPU, and move them when others crowd it (Linux).",
-    )
-    dns_ttl: Duration = Field(
-        default=30.0,
-        description="How long addresses of upstream host names are used before they are looked up again.",
-    )
-    trusted_proxies: tuple[Network, ...] = Field(
-        default=(), description="CIDRs whose X-Forwarded-* headers are believed."
-    )
 
 
 class StorageSettings(Section):

@@ -97,13 +97,31 @@ class Timeouts(Section):
     )
 
 
+class RequestRate(Section):
+    """So many requests in so much time; they come back evenly."""
+
+    requests: Annotated[Count, Field(ge=1, le=1_000_000)] = Field(description="Requests at once.")
+    per: Duration = Field(description="Time after which all of them are back.")
+
+
 class Limits(Section):
-    """How much a request and its answer may be."""
+    """How much a request and its answer may be, and how many there may be. A client is the user, else an IPv4 address
+    or IPv6 /64.
+    """
 
     body: Size = Field(default=100 * 1024 * 1024, description="Largest request body; over it: 413.")
     response_body: Size | None = Field(
         default=None,
         description="Largest response body; over it: 502, or a broken connection once the answer began. null: any.",
+    )
+    rate: RequestRate | None = Field(
+        default=None, description="Requests of one client, as {requests, per}; over it: 429. null: any."
+    )
+    concurrency: Annotated[Count, Field(le=1_000_000)] = Field(
+        default=0, description="Requests under way on the route, in a worker; over it: 503. 0: any."
+    )
+    concurrency_per_client: Annotated[Count, Field(le=1_000_000)] = Field(
+        default=0, description="Requests of one client under way on the route, in a worker; over it: 429. 0: any."
     )
 
 
@@ -218,7 +236,7 @@ class Route(Section):
     passive: Flag = Field(default=False, description="Polling: does not count as activity of the session.")
     allow_encoded_slash: Flag = Field(default=False, description="Let %2F pass in paths; otherwise 400.")
     timeouts: Timeouts = Field(default=Timeouts(), description="Time limits towards the upstream.")
-    limits: Limits = Field(default=Limits(), description="How much a request and its answer may be.")
+    limits: Limits = Field(default=Limits(), description="How much a request and its answer may be, and how many.")
     health: Health = Field(default=Health(), description="Active health checks of the upstreams.")
     request_headers: HeaderChanges = Field(
         default=HeaderChanges(), description="Changed in requests before the gateway adds its own headers."

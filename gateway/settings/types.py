@@ -15,7 +15,7 @@ from gateway.settings import units
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?", re.ASCII)
 _PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-F]{2})*", re.ASCII)
-_MAX_SOCKET_PATH = 103  # what every platform takes
+_LONGEST_SOCKET = 107  # sun_path of unix(7), less its end
 _UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A])", re.ASCII)
 
 
@@ -31,8 +31,8 @@ def is_token(text: str) -> bool:
 
 def split_listen(text: str) -> tuple[str, int]:
     """`host:port` or `[v6]:port` in two; ValueError says what is wrong. An empty host means every interface."""
-    if text.startswith(("unix:", "/")):
-        raise ValueError("unix sockets are not supported by this version: write host:port")
+    if text.startswith("/"):
+        raise ValueError(f"write unix:{text} for a unix socket")
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
@@ -46,8 +46,31 @@ def split_listen(text: str) -> tuple[str, int]:
     return bare, int(port)
 
 
+def unix_path(text: str) -> str | None:
+    """The path in `unix:/path`; None when `text` is no unix socket. ValueError says what is wrong with the path."""
+    if not text.startswith("unix:"):
+        return None
+    path = text.removeprefix("unix:")
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError("a unix socket is written unix:/absolute/path.sock")
+    if len(path.encode()) > _LONGEST_SOCKET:
+        raise ValueError(f"the path of a unix socket has at most {_LONGEST_SOCKET} bytes")
+    return path
+
+
 def _listen(text: str) -> str:
-    split_listen(text)
+    if unix_path(text) is None:
+        split_listen(text)
+    return text
+
+
+def _peer(text: str) -> str:
+    return text if text == "unix" else _network(text)
+
+
+def _file_mode(text: str) -> str:
+    if not re.fullmatch("0?[0-7]{3}", text, re.ASCII):
+        raise ValueError("permissions are three octal digits in quotes, such as '0660'")
     return text
 
 
@@ -113,8 +136,8 @@ def _unix_url(text: str) -> str:
         raise ValueError(
             "a unix socket is written unix:///path/of/socket, or with a base path unix:///path/of/socket:/base"
         )
-    if len(path) > _MAX_SOCKET_PATH:
-        raise ValueError(f"the path of a unix socket is at most {_MAX_SOCKET_PATH} characters long")
+    if len(path.encode()) > _LONGEST_SOCKET:
+        raise ValueError(f"the path of a unix socket has at most {_LONGEST_SOCKET} bytes")
     if base or text.endswith(":"):
         check_path(base)
     return text
@@ -267,6 +290,8 @@ AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]
 UpstreamUrl = Annotated[str, AfterValidator(_upstream_url)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 RoutePath = Annotated[str, AfterValidator(check_path)]
+Peer = Annotated[str, AfterValidator(_peer)]
+FileMode = Annotated[str, AfterValidator(_file_mode)]
 Network = Annotated[str, AfterValidator(_network)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 HostRule = Annotated[str, AfterValidator(_host_rule)]

@@ -429,7 +429,7 @@ async def test_an_upstream_that_does_not_read_holds_back_the_client() -> None:
         sending = asyncio.ensure_future(send())
         endpoint = gateway.endpoint(up.port)
         await until(lambda: any(connection.congested for connection in endpoint._open))
-        await asyncio.sleep(0.1)
+        await until(lambda: gateway.front.connections[0]._reading_paused)
         assert sent < total // 2
         go.set()
         await sending

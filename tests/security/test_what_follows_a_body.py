@@ -10,6 +10,7 @@ from aiohttp import web
 from support.proxying import (
     RawUpstream,
     Script,
+    Setup,
     answering,
     field_of,
     get,
@@ -132,17 +133,23 @@ async def test_a_last_chunk_sent_by_itself_keeps_the_connection(tail: bytes) -> 
     whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     start = whole[: len(whole) - (5 if tail.startswith(b"0") else len(tail))]
 
+    setups: list[Setup] = []
+
+    def first_segment_is_in() -> bool:
+        return any(each.exchange and each.exchange._responded for each in setups[0].front.connections)
+
     def script(raw: RawUpstream) -> Script:
         async def follow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while True:
                 await raw.head(reader)
                 writer.write(start)
-                await asyncio.sleep(0.02)  # two segments
+                await until(first_segment_is_in)
                 writer.write(tail)
 
         return follow
 
     async with upstream(script) as up, proxied(up.port) as gateway:
+        setups.append(gateway)
         answers = [await gateway.talk(get()) for _ in range(3)]
     last = b"0\r\nX-Sum: 1\r\n\r\n" if b"X-Sum" in tail else b"0\r\n\r\n"
     assert [answer.endswith(b"ok\r\n" + last) for answer in answers] == [True] * 3
@@ -241,6 +248,6 @@ async def test_a_slow_client_reads_an_early_answer_to_its_end() -> None:
                 got += len(data)
                 if gateway.notes.requests and not rested:  # all is written; what the client has not read is kept for it
                     rested = True
-                    await asyncio.sleep(0.3)
+                    assert gateway.front.connections[0]._timer.when > loop.time() + limits.stall / 2
     assert rested
     assert got > size

@@ -25,6 +25,9 @@ def routes(*lines: str) -> str:
     return "routes:\n" + "".join(f"  - {{{line}}}\n" for line in lines)
 
 
+GOOD_ROUTE_WITH_LIMITS = """
+routes: [{name: a, match: {path: /a/}, upstream: 'http://h', limits: {rate: {requests: 9, per: 1s}, concurrency: 3}}]
+"""
 GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
 SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
 
@@ -38,8 +41,19 @@ SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
         ("server: {listen: nowhere}", "server.listen", "write host:port"),
         ("server: {listen: '127.0.0.1:99999'}", "server.listen", "write host:port"),
         ("server: {listen: '::1:80'}", "server.listen", "in brackets: [::1]:80"),
-        ("server: {listen: 'unix:/run/x'}", "server.listen", "not supported by this version"),
         ("server: {dns_ttl: 0}", "server.dns_ttl", "between 1s and 24h"),
+        ("server: {listen: 'unix:run/x'}", "server.listen", "unix:/absolute/path.sock"),
+        ("server: {listen: '/run/x'}", "server.listen", "write unix:/run/x"),
+        (f"server: {{listen: 'unix:/{'x' * 107}'}}", "server.listen", "at most 107 bytes"),
+        ("server: {socket_mode: '0999'}", "server.socket_mode", "three octal digits"),
+        ("server: {proxy_protocol: [lb]}", "server.proxy_protocol[0]", "is not an address or a CIDR"),
+        ("server: {limits: {header_time: 0}}", "server.limits.header_time", "between 0.1s and 1h"),
+        ("server: {limits: {body_window: 2h}}", "server.limits.body_window", "between 1s and 1h"),
+        ("server: {limits: {header_bytes: 1B}}", "server.limits.header_bytes", "between 1KiB and 1MiB"),
+        ("server: {limits: {headers: 1}}", "server.limits.headers", "must be at least 16"),
+        ("server: {limits: {body_rate: 2MiB}}", "server.limits.body_rate", "at most 1MiB"),
+        ("server: {tls: {cert_file: nowhere.pem, key_file: k}}", "server.tls", "cannot read nowhere.pem: No such"),
+        ("server: {tls: {cert_file: c, key_file: k, min_version: '1.1'}}", "server.tls.min_version", "one of 1.2, 1.3"),
         ("server: {listen: 'a_b!:80'}", "server.listen", "neither a host name nor an address"),
         ("server: {admin_listen: '127.0.0.1:8080'}", "server.admin_listen", "same address as server.listen"),
         ("server: {public_url: example.com}", "server.public_url", "must be an absolute URL"),
@@ -156,6 +170,8 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, path: str, me
         (SECURE + ", upstream_tls: {server_name: 'a b'}", "upstream_tls.server_name", "is not a host name"),
         (SECURE + ", upstream_tls: {verify: false}", "upstream_tls.verify", "unknown key"),
         (GOOD + ", timeouts: {connect: 0}", "timeouts.connect", "between 1ms and 24h"),
+        (GOOD + ", limits: {rate: {requests: 0, per: 1m}}", "limits.rate.requests", "must be at least 1"),
+        (GOOD + ", limits: {rate: {requests: 1, per: 0}}", "limits.rate.per", "between 100ms and 24h"),
         (GOOD + ", limits: {body: 5}", "limits.body", "5 is not a size"),
         (GOOD + ", retries: 9", "retries", "must be at most 5"),
         ("name: a, match: {path: /a}, strip_prefix: true, upstream: 'http://h'", "strip_prefix", "ends in /"),
@@ -232,6 +248,8 @@ def test_routes_that_differ_in_host_method_or_slash_stand_beside_each_other(tmp_
     [
         ("server: {admin_listen: '0.0.0.0:9090'}", "server.admin_listen"),
         ("server: {trusted_proxies: [0.0.0.0/0]}", "server.trusted_proxies[0]"),
+        ("server: {proxy_protocol: ['::/0']}", "server.proxy_protocol[0]"),
+        ("server: {listen: 'unix:/run/x.sock'}", "server.listen"),
         ("server: {public_url: 'https://a.org'}\nauth: {cookie: {secure: false}}", "auth.cookie.secure"),
         ("server: {public_url: 'http://a.org'}", "server.public_url"),
     ],
@@ -252,6 +270,8 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, text: str, path: str)
         "auth: {allowed_origins: ['https://APP.example.com:443', 'http://localhost:5173']}",
         "storage: {database: 'memory:'}",
         "server: {admin_listen: null}",
+        "server: {admin_listen: 'unix:/run/a.sock', trusted_proxies: [unix], proxy_protocol: [unix, 10.0.0.5]}",
+        GOOD_ROUTE_WITH_LIMITS,
         "sessions: {in_flight_window: 0, late_window: 0, receipt_after: 0}",
     ],
 )
