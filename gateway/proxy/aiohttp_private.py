@@ -439,10 +439,13 @@ class ClientConnection(RequestHandler):
     def _stop_reading(self, problem: GatewayError) -> None:
         self._deaf = True
         body, self._open_body = self._open_body, None
-        if body is not None and not body.is_eof():  # the request it belongs to fails with it
-            body.set_exception(problem)
+        if body is not None:
+            whole = body.is_eof()
+            if not whole:  # the request it belongs to fails with it
+                body.set_exception(problem)
             self._tell_of(body)
-            return
+            if not whole:
+                return
         self._messages.append((cast("Any", Garbled(problem)), NO_BODY))
         if not self._busy:
             self._pump()

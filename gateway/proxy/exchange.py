@@ -195,7 +195,7 @@ class Exchange:
                 break
             self.count_request(len(data), route.body_limit)
             connection.write(_chunk(data) if self.chunked else data)
-        if not payload.is_eof():
+        if not payload.at_eof():
             connection.expire_in(route.idle_timeout)
             return
         if self.chunked:

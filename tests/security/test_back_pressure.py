@@ -79,7 +79,7 @@ async def test_a_large_upload_to_a_slow_upstream(chunked: bool) -> None:
             nonlocal taken
             small_buffers(writer)
             await raw.head(reader)
-            for connection in gateway.proxy._upstreams._endpoints[f"http://127.0.0.1:{raw.port}"]._open:
+            for connection in gateway.endpoint(raw.port)._open:
                 assert connection.transport is not None
                 shrink(connection.transport)
             while taken < TOTAL:

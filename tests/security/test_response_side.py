@@ -205,7 +205,7 @@ async def test_many_small_chunks_in_one_read_are_one_write(monkeypatch: pytest.M
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(get())
         await until(lambda: bool(up.heads))
-        [connection] = gateway.proxy._upstreams._endpoints[f"http://127.0.0.1:{up.port}"]._open
+        [connection] = gateway.endpoint(up.port)._open
         connection.data_received(answer)
         connection.data_received(b"2\r\nok\r\n" * 100 + b"0\r\n\r\n")
         got = await read_all(reader)

@@ -145,7 +145,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, path: str, me
         ("name: a, match: {path: /a}, upstream: 'unix://run/x'", "upstream", "unix:///path/of/socket"),
         ("name: a, match: {path: /a}, upstream: 'unix:///'", "upstream", "unix:///path/of/socket"),
         ("name: a, match: {path: /a}, upstream: 'unix:///run/x:base'", "upstream", "starts with /"),
-        (f"name: a, match: {{path: /a}}, upstream: 'unix:///{'x' * 103}'", "upstream", "at most 103"),
+        (f"name: a, match: {{path: /a}}, upstream: 'unix:///{'x' * 107}'", "upstream", "at most 107"),
         (GOOD + ", credentials: [cookie]", "credentials", "cookie is not supported"),
         (GOOD + ", credentials: []", "credentials", "must not be an empty list"),
         (GOOD + ", require: {mfa: true}", "require.mfa", "not supported"),
