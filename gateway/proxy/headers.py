@@ -16,6 +16,7 @@ from gateway.proxy.header_actions import (
     FORWARDED_HOST,
     FORWARDED_PROTO,
     HOST,
+    LONGEST_LENGTH,
     NOT_NAMEABLE,
     REFUSE,
     REQUEST_ID,
@@ -125,7 +126,7 @@ class RequestRules:
 
     @staticmethod
     def _read_length(head: RequestHead, value: bytes) -> None:
-        if head.content_length is not None or not value.isdigit():
+        if head.content_length is not None or not value.isdigit() or len(value) > LONGEST_LENGTH:
             raise InvalidRequest("The Content-Length is not one number.")
         head.content_length = int(value)
 

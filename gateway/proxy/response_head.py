@@ -10,6 +10,7 @@ from gateway.proxy.header_actions import (
     CONTENT_LENGTH,
     CONTROLS,
     DROP,
+    LONGEST_LENGTH,
     NOT_NAMEABLE,
     RESPONSE_NAMES,
     SET_COOKIE,
@@ -55,7 +56,7 @@ class ResponseRules:
             if action.__class__ is bytes:
                 add(action + value)
             elif action == CONTENT_LENGTH:
-                if length is not None or not value.isdigit():
+                if length is not None or not value.isdigit() or len(value) > LONGEST_LENGTH:
                     raise BadGateway(debug="the upstream's Content-Length is not one number")
                 length = int(value)
             elif action == DROP or (action == CONNECTION and value == b"keep-alive"):
@@ -80,7 +81,8 @@ class ResponseRules:
                     raise BadGateway(debug="the upstream's transfer coding is not chunked")
                 chunked = True
             elif action == SET_COOKIE:
-                if value.partition(b"=")[0].strip() not in self._cookies:
+                # A browser sends the nameless cookie `=a=b` back as `a=b` (RFC 6265bis 5.6).
+                if value.lstrip(b" \t=").partition(b"=")[0].strip() not in self._cookies:
                     lines.append(b"Set-Cookie: " + value)
             elif action == CONNECTION:
                 named += [part.strip(b" \t") for part in value.lower().split(b",")]

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway import tasks
 from gateway.clock import Clock, SystemClock
 from gateway.errors import InvalidToken
 from gateway.events import Event
@@ -308,3 +309,14 @@ def status_of(answer: bytes) -> int:
     """The status of the first answer in `answer`."""
     assert answer.startswith(b"HTTP/1.1 "), answer[:80]
     return int(answer[9:12])
+
+
+async def at_rest(setup: Setup) -> None:
+    """Wait until nothing is left of any request: no client, no stream, no task, no upstream connection but idle ones."""
+    endpoints = setup.proxy._upstreams._endpoints.values()
+    await until(
+        lambda: not setup.front.connections
+        and not len(setup.proxy.streams)
+        and not tasks._running
+        and all(len(endpoint._open) == len(endpoint._idle) for endpoint in endpoints)
+    )

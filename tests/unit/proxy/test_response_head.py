@@ -43,6 +43,7 @@ def test_chunked_and_undeclared() -> None:
     [
         ("OK", [(b"Content-Length", b"1"), (b"Content-Length", b"1")]),
         ("OK", [(b"Content-Length", b"x")]),
+        ("OK", [(b"Content-Length", b"0" * 5000)]),
         ("OK", [(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]),
         ("OK", [(b"Transfer-Encoding", b"gzip, chunked")]),
         ("OK", [(b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")]),
