@@ -259,10 +259,14 @@ class Exchange:
         connection = self._connection
         if connection is None or self._responded:
             self.fail(GatewayTimeout(debug="the response stopped"))
-        elif self._whole or connection.request_sent or connection.congested:
+        elif self._whole or connection.request_sent or connection.congested or self._is_awaited():
             self.fail(GatewayTimeout(debug="no response in time"))
         else:
             self.fail(RequestTimeout())
+
+    def _is_awaited(self) -> bool:
+        """Whether the client waits for a 100 Continue that the upstream owes it."""
+        return self.expects_continue and self.request_size == 0
 
     # -- the client's connection
 
@@ -308,7 +312,8 @@ class Exchange:
         message = self.message
         self.status = error.status
         self.request_id = self.request_id or self._proxy.new_request_id()
-        keep_alive = self._may_keep_alive()
+        # Who sends what is refused as malformed may count its bytes in another way too (RFC 9112 9.6).
+        keep_alive = error.status != 400 and self._may_keep_alive()
         answer = problem_bytes(error, self.request_id, keep_alive=keep_alive, head_only=message.method == "HEAD")
         self.response_size = len(answer) - answer.index(b"\r\n\r\n") - 4
         self.client.write(answer)

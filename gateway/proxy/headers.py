@@ -113,7 +113,7 @@ class RequestRules:
         elif action == CONTENT_LENGTH:
             self._read_length(head, value)
         elif action == TRANSFER_ENCODING:
-            if head.transfer_encoding is not None or value.strip().lower() != b"chunked":
+            if head.transfer_encoding is not None or value.strip(b" \t").lower() != b"chunked":
                 raise InvalidRequest("The transfer coding is not chunked.")
             head.transfer_encoding = value
         elif action == EXPECT:

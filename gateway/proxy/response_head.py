@@ -77,7 +77,7 @@ class ResponseRules:
         named: list[bytes] = []
         for action, value in fields:
             if action == TRANSFER_ENCODING:
-                if chunked or value.strip().lower() != b"chunked":
+                if chunked or value.strip(b" \t").lower() != b"chunked":
                     raise BadGateway(debug="the upstream's transfer coding is not chunked")
                 chunked = True
             elif action == SET_COOKIE:

@@ -1,4 +1,4 @@
-"""Requests of every kind a proxy meets, as a table: the bytes, the pieces they come in, and what must become of them."""
+"""Requests of every kind, as a table: their bytes, the pieces they come in, and what must come of them."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def kinds(target: str) -> tuple[Kind, ...]:
     chunked = head(api, "Transfer-Encoding: chunked", method="POST")
     counted_large = head(api, f"Content-Length: {len(LARGE)}", method="PUT")
     waiting = head(api, "Content-Length: 5", "Expect: 100-continue", method="POST")
-    old, modern = "1.0", "1.1"
-    bad = "Bearer forged"
+    old, bad = "1.0", "Bearer forged"
     return (
         Kind("GET", (head(api),)),
         Kind("GET with a query", (head(api + "?a=/../%2e&b=%00//;x"),)),
@@ -95,7 +94,13 @@ def kinds(target: str) -> tuple[Kind, ...]:
             (b"hello",),
             closes=None,  # nothing is read behind a chunked body that does not end in one piece
         ),
-        Kind("POST with trailers", (chunked + b"1\r\na\r\n0\r\nX-User-Id: evil\r\n\r\n",), b"POST", (b"a",), closes=True),
+        Kind(
+            "POST with trailers",
+            (chunked + b"1\r\na\r\n0\r\nX-User-Id: evil\r\n\r\n",),
+            b"POST",
+            (b"a",),
+            closes=True,
+        ),
         Kind("POST of HTTP/1.0", (post.replace(b"/1.1", b"/1.0") + b"hello",), b"POST", (b"hello",), 0, b"1.0", True),
         Kind("PUT, large", (counted_large + LARGE,), b"PUT", (LARGE,)),
         Kind("PUT, large, late", (counted_large, *(LARGE[at : at + 50_000] for at in range(0, len(LARGE), 50_000))),
@@ -122,7 +127,7 @@ def kinds(target: str) -> tuple[Kind, ...]:
             closes=None,
         ),
         Kind("no route", (head("/nowhere"),), refused=404),
-        Kind("two readings", (head(api + "/%2e%2e/x"),), refused=400),
+        Kind("two readings", (head(api + "/%2e%2e/x"),), refused=400, closes=True),
         Kind("Upgrade to nothing known", (head(api, "Connection: upgrade", "Upgrade: h2c"),), closes=True),
     )  # fmt: skip
 

@@ -312,11 +312,28 @@ def status_of(answer: bytes) -> int:
 
 
 async def at_rest(setup: Setup) -> None:
-    """Wait until nothing is left of any request: no client, no stream, no task, no upstream connection but idle ones."""
+    """Wait until nothing is left of any request: no client, no stream, no task, no busy upstream connection."""
     endpoints = setup.proxy._upstreams._endpoints.values()
     await until(
-        lambda: not setup.front.connections
-        and not len(setup.proxy.streams)
-        and not tasks._running
-        and all(len(endpoint._open) == len(endpoint._idle) for endpoint in endpoints)
+        lambda: (
+            not setup.front.connections
+            and not len(setup.proxy.streams)
+            and not tasks._running
+            and all(len(endpoint._open) == len(endpoint._idle) for endpoint in endpoints)
+        )
     )
+
+
+@contextlib.asynccontextmanager
+async def quiet() -> AsyncIterator[None]:
+    """Fails when the loop's exception handler was called: an error in a callback that nobody caught."""
+    loop = asyncio.get_running_loop()
+    complaints: list[str] = []
+    loop.set_exception_handler(
+        lambda _, context: complaints.append(f"{context['message']}: {context.get('exception')}")
+    )
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(None)
+    assert complaints == []

@@ -165,19 +165,21 @@ class StrictPeer:
 
         return follow
 
-    async def _serve_one(
-        self, raw: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _serve_one(self, raw: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         seen = parse_request(await raw.head(reader))
         check_request(seen)
-        if not self.early(seen):
+        early = self.early(seen)
+        if not early:
             if seen.one(b"expect") is not None:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             seen.body = await read_body(reader, seen)
             if reader._buffer:  # type: ignore[attr-defined]
                 raise Flaw(f"more than the request: {bytes(reader._buffer[:80])!r}")  # type: ignore[attr-defined]
         self.seen.append(seen)
-        return await self.respond(seen, reader, writer)
+        stays = await self.respond(seen, reader, writer)
+        if stays and early:
+            seen.body = await read_body(reader, seen)
+        return stays
 
 
 @dataclass

@@ -47,6 +47,7 @@ def test_chunked_and_undeclared() -> None:
         ("OK", [(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")]),
         ("OK", [(b"Transfer-Encoding", b"gzip, chunked")]),
         ("OK", [(b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")]),
+        ("OK", [(b"Transfer-Encoding", b"\x0bchunked")]),
         ("O\rK", []),
         ("O\nK", []),
         ("OK", [(b"A", b"b\r\nc: d")]),
