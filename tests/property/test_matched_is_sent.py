@@ -182,8 +182,8 @@ def test_long_targets(rig: Rig) -> None:
 
 pieces = st.sampled_from(
     b"/ // . .. %2e %2E %2f %2F %5c \\ %25 %252e %252f %00 %0a %61 %41 %7e %c3%a9 %c3 %c0%ae %ff %ef%bc%8f %3b ; %23 # "
-    b"%3f ? & = @ : * % %u002e %zz + %20 \xc3\xa9 \xff ~ a api enc encstrip strip exact auth admin http:// gateway.test "
-    b"one.test".split(b" ")
+    b"%3f ? & = @ : * % %u002e %zz + %20 \xc3\xa9 \xff ~ a api enc encstrip strip exact auth admin http:// "
+    b"gateway.test one.test".split(b" ")
 )
 anything = st.binary(max_size=6).map(lambda raw: raw.translate(None, b"\r\n "))
 prefixes = st.sampled_from(b" / /api/ /strip/ /strip/strip/ /enc/ /encstrip/ /exact http://gateway.test *".split(b" "))
