@@ -17,6 +17,7 @@ from gateway.auth_api.services import ApiLimits, ApiServices
 from gateway.clock import Clock
 from gateway.credentials.authenticator import Authenticator
 from gateway.credentials.hasher import PasswordHasher
+from gateway.credentials.pool import default_permits
 from gateway.credentials.passwords import PasswordPolicy
 from gateway.credentials.users import UserService
 from gateway.deployment import lock_timeout, open_master
@@ -73,7 +74,10 @@ class Gateway:
         self.receipts = ReceiptQueue(stores.sessions, clock, self.events)
         self._denied_use = DeniedUse(self.events)  # one for both faces: it tells once per token
         self.follower = RevocationFollower(stores.sessions, self.index, clock, self.events)
-        self.hasher = PasswordHasher()
+        hashing = settings.passwords.hashing
+        self.hasher = PasswordHasher(
+            permits=hashing.permits or default_permits(settings.server.workers), queue=hashing.queue
+        )
         self.users = UserService(
             stores.users, self.hasher, clock, policy=PasswordPolicy(min_length=settings.passwords.min_length)
         )
