@@ -17,8 +17,8 @@ from gateway.auth_api.services import ApiLimits, ApiServices
 from gateway.clock import Clock
 from gateway.credentials.authenticator import Authenticator
 from gateway.credentials.hasher import PasswordHasher
-from gateway.credentials.pool import default_permits
 from gateway.credentials.passwords import PasswordPolicy
+from gateway.credentials.pool import default_permits
 from gateway.credentials.users import UserService
 from gateway.deployment import lock_timeout, open_master
 from gateway.errors import GatewayError
