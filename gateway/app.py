@@ -19,6 +19,7 @@ from gateway.clock import Clock
 from gateway.credentials.authenticator import Authenticator
 from gateway.credentials.hasher import PasswordHasher
 from gateway.credentials.passwords import PasswordPolicy
+from gateway.credentials.pool import default_permits
 from gateway.credentials.users import UserService
 from gateway.deployment import lock_timeout, open_master
 from gateway.errors import GatewayError
@@ -76,7 +77,10 @@ class Gateway:
         self.receipts = ReceiptQueue(stores.sessions, clock, self.events)
         self._denied_use = DeniedUse(self.events)  # one for both faces: it tells once per token
         self.follower = RevocationFollower(stores.sessions, self.index, clock, self.events)
-        self.hasher = PasswordHasher()
+        hashing = settings.passwords.hashing
+        self.hasher = PasswordHasher(
+            permits=hashing.permits or default_permits(settings.server.workers), queue=hashing.queue
+        )
         self.users = UserService(
             stores.users, self.hasher, clock, policy=PasswordPolicy(min_length=settings.passwords.min_length)
         )

@@ -21,9 +21,10 @@ _NICENESS = 10
 _RETRY_AFTER = 2
 
 
-def default_permits() -> int:
-    """The cores this process may use but one, at least one."""
-    return max(1, (len(_usable_cpus()) or os.cpu_count() or 1) - 1)
+def default_permits(workers: int = 1) -> int:
+    """One worker's share of the cores this process may use but one, at least one. `workers` 0: as many as cores."""
+    cores = len(_usable_cpus()) or os.cpu_count() or 1
+    return max(1, (cores - 1) // (workers or cores))
 
 
 class HashPool:

@@ -342,7 +342,7 @@ class Exchange:
             if self._endpoint is not None:
                 self._endpoint.failed(self._proxy.now(), "no response in time")
             self.fail(GatewayTimeout(debug="no response in time"))
-        elif self.expects_continue:  # neither "go on" nor an answer: the client did right to wait
+        elif self.expects_continue and not self.request_size:  # neither "go on" nor an answer: it did right to wait
             self.fail(GatewayTimeout(debug="no answer to Expect: 100-continue in time"))
         else:
             self.fail(RequestTimeout())
@@ -400,7 +400,8 @@ class Exchange:
         message = self.message
         self.status = error.status
         self.request_id = self.request_id or self._proxy.new_request_id()
-        keep_alive = self._may_keep_alive()
+        # Who sends what is refused as malformed may count its bytes in another way too (RFC 9112 9.6).
+        keep_alive = error.status != 400 and self._may_keep_alive()
         answer = problem_bytes(error, self.request_id, keep_alive=keep_alive, head_only=message.method == "HEAD")
         self.response_size = len(answer) - answer.index(b"\r\n\r\n") - 4
         self.client.write(answer)

@@ -30,6 +30,9 @@ SET_COOKIE: Final = 14
 REFUSE: Final = 15
 TRAILER: Final = 16
 
+LONGEST_LENGTH: Final = 19
+"""Digits of a Content-Length: more is no size, and `int` refuses thousands of them, zeros included."""
+
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _MAX_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 64

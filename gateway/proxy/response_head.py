@@ -13,6 +13,7 @@ from gateway.proxy.header_actions import (
     CONNECTION,
     CONTENT_LENGTH,
     DROP,
+    LONGEST_LENGTH,
     NOT_NAMEABLE,
     REFUSE,
     RESPONSE_NAMES,
@@ -31,7 +32,6 @@ _MAX_REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 256
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_MOST_DIGITS: Final = 18
 _KEEP_ALIVE: Final = -1
 _NONE: Final[frozenset[bytes]] = frozenset()
 
@@ -159,7 +159,7 @@ class ResponseRules:
     def _special(self, kind: int, value: bytes) -> bytes | _Line:
         line = _Line(kind, value)
         if kind == CONTENT_LENGTH:
-            if not value.isdigit() or len(value) > _MOST_DIGITS:
+            if not value.isdigit() or len(value) > LONGEST_LENGTH:
                 raise BadGateway(debug="the upstream's Content-Length is not one number")
             line.number = int(value)
         elif kind == TRANSFER_ENCODING:
@@ -172,7 +172,8 @@ class ResponseRules:
         elif kind == TRAILER:
             line.tokens = tuple(name for name in _tokens(value) if isinstance(self._trailers[name], bytes))
         elif kind == SET_COOKIE:
-            if value.partition(b"=")[0].strip() not in self._cookies:
+            # A browser sends the nameless cookie `=a=b` back as `a=b` (RFC 6265bis 5.6).
+            if value.lstrip(b" \t=").partition(b"=")[0].strip() not in self._cookies:
                 return b"Set-Cookie: " + value
             line.kind = DROP
         return line

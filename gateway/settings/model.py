@@ -22,6 +22,7 @@ from gateway.settings.types import (
     Prefix,
     Secret,
     Text,
+    Workers,
 )
 
 __all__ = ["AuthMode", "BindingMode", "Credential", "OnReuse", "RevocationMode", "Route", "Settings"]
@@ -224,12 +225,24 @@ class ThrottleSettings(Section):
     longest_wait: Duration = Field(default=900.0, description="The longest a throttled client has to wait.")
 
 
+class HashingSettings(Section):
+    """How many passwords are hashed at a time. More cost memory (19 MiB each) and CPU that requests would have had."""
+
+    permits: Workers = Field(
+        default=0, description="Hashes at once in a worker; auto (0): the cores but one, shared by the workers."
+    )
+    queue: Annotated[Count, Field(le=10_000)] = Field(
+        default=32, description="Log-ins that may wait for a hash; more are answered 503 with Retry-After."
+    )
+
+
 class PasswordSettings(Section):
-    """What a new password must be."""
+    """What a new password must be, and how passwords are hashed."""
 
     min_length: Annotated[Count, Field(ge=1, le=256)] = Field(
         default=8, description="Fewest characters of a new password."
     )
+    hashing: HashingSettings = Field(default=HashingSettings(), description="The threads passwords are hashed in.")
 
 
 class LoggingSettings(Section):
@@ -259,7 +272,7 @@ class Settings(Section):
         default=IdentitySettings(), description="What upstreams are told about the caller."
     )
     throttle: ThrottleSettings = Field(default=ThrottleSettings(), description="Limits on failed log-ins.")
-    passwords: PasswordSettings = Field(default=PasswordSettings(), description="What a new password must be.")
+    passwords: PasswordSettings = Field(default=PasswordSettings(), description="New passwords and hashing.")
     logging: LoggingSettings = Field(default=LoggingSettings(), description="What is written, and how.")
     routes: tuple[Route, ...] = Field(default=(), description="What is matched, who may pass, and where it goes.")
 

@@ -41,6 +41,7 @@ POST = b"POST /api/x HTTP/1.1\r\n" + HEAD
         (POST + b"Content-Length: 0x4\r\n\r\nabcd", 400),
         (POST + b"Content-Length:\r\n\r\n", 400),
         (POST + b"Content-Length: 99999999999999999999999\r\n\r\n", 400),
+        (POST + b"Content-Length: " + b"0" * 5000 + b"4\r\n\r\nabcd", 400),
         (POST + b"Content-Length : 4\r\n\r\nabcd", 400),
         (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
         (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway import tasks
 from gateway.clock import Clock, SystemClock
 from gateway.errors import InvalidToken
 from gateway.events import Event
@@ -315,3 +316,31 @@ def status_of(answer: bytes) -> int:
     """The status of the first answer in `answer`."""
     assert answer.startswith(b"HTTP/1.1 "), answer[:80]
     return int(answer[9:12])
+
+
+async def at_rest(setup: Setup) -> None:
+    """Wait until nothing is left of any request: no client, no stream, no task, no busy upstream connection."""
+    endpoints = setup.proxy._upstreams._endpoints.values()
+    await until(
+        lambda: (
+            not setup.front.connections
+            and not len(setup.proxy.streams)
+            and not tasks._running
+            and all(len(endpoint._open) == len(endpoint._idle) for endpoint in endpoints)
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def quiet() -> AsyncIterator[None]:
+    """Fails when the loop's exception handler was called: an error in a callback that nobody caught."""
+    loop = asyncio.get_running_loop()
+    complaints: list[str] = []
+    loop.set_exception_handler(
+        lambda _, context: complaints.append(f"{context['message']}: {context.get('exception')}")
+    )
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(None)
+    assert complaints == []
