@@ -41,6 +41,14 @@ class Outcome:
         """Wrong answers, connections that ended while an answer was due, and answers that never came."""
         return self.wrong + self.broken + self.unanswered
 
+    def kinds(self) -> dict[str, float]:
+        """The errors by kind, for a row of figures."""
+        return {
+            "wrong_count": float(self.wrong),
+            "broken_count": float(self.broken),
+            "unanswered_count": float(self.unanswered),
+        }
+
 
 class Client:
     """Connections to one port that send `payloads` in turn and judge answers by an `Exchange` each."""

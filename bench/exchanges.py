@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import socket
+from typing import ClassVar
+
+from bench import frames
+from bench.requests import AGENT
 
 
 class Exchange:
@@ -56,3 +60,44 @@ class RefusedExchange(HttpExchange):
 
     __slots__ = ()
     WANTED = b"401"
+
+
+class Refusal(Exception):
+    """The WebSocket handshake was answered with something else than 101."""
+
+
+class EchoExchange(Exchange):
+    """A WebSocket whose messages come back: `MESSAGE` goes out, its echo is awaited. Made by `echo`."""
+
+    __slots__ = ("_data",)
+    TOKEN: ClassVar[str] = ""
+    MESSAGE: ClassVar[bytes] = b"x" * 64
+
+    def open(self, connection: socket.socket) -> None:
+        """Shake hands; raises `Refusal`."""
+        connection.sendall(
+            f"GET /live/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\nConnection: Upgrade\r\n"
+            f"Upgrade: websocket\r\nAuthorization: Bearer {self.TOKEN}\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        head = connection.recv(4096)
+        while head and b"\r\n\r\n" not in head:
+            head += connection.recv(4096)
+        if not head.startswith(b"HTTP/1.1 101"):
+            raise Refusal(f"answers {head[9:12].decode(errors='replace') or 'nothing'} to the WebSocket handshake")
+        self._data = b""
+
+    def feed(self, data: memoryview) -> bool:
+        self._data += data
+        found = frames.take(self._data)
+        if found is None:
+            return False
+        opcode, payload, used = found
+        self._data = self._data[used:]
+        self.failed = opcode != frames.TEXT or payload != self.MESSAGE
+        return True
+
+
+def echo(token: str) -> type[EchoExchange]:
+    """An exchange for WebSockets that are opened with this token."""
+    return type("EchoExchange", (EchoExchange,), {"__slots__": (), "TOKEN": token})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 CPUS = sorted(os.sched_getaffinity(0))
 PEER_CPU, LOAD_CPU = CPUS[0], CPUS[-1]
@@ -45,12 +46,12 @@ def install() -> None:
         return
     print(f"bench: installing {' '.join(missing)}", file=sys.stderr)
     # Debian starts a package's service on installation unless this file says no; an existing one is left alone.
-    policy = "/usr/sbin/policy-rc.d"
-    made = not os.path.exists(policy)
+    policy = Path("/usr/sbin/policy-rc.d")
+    made = not policy.exists()
     try:
         if made:
-            with open(policy, "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as file:
-                file.write("#!/bin/sh\nexit 101\n")
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "-q", "update"], env=environment, stdout=subprocess.DEVNULL, timeout=120)
         for names in missing:
@@ -60,4 +61,4 @@ def install() -> None:
                 print(f"bench: {names} can't be installed", file=sys.stderr)
     finally:
         if made:
-            os.unlink(policy)
+            policy.unlink()

@@ -27,8 +27,18 @@ def median(rows: Sequence[Mapping[str, float]]) -> Row:
     return {name: _middle(name, [row[name] for row in rows if name in row]) for name in names}
 
 
+def add(row: Mapping[str, float], other: Mapping[str, float]) -> Row:
+    """Both rows in one; counts of errors that are in both are summed."""
+    both = {name: row[name] + other[name] for name in row.keys() & other.keys() if _counts(name)}
+    return {**row, **other, **both}
+
+
 def _middle(name: str, values: list[float]) -> float:
-    return float(sum(values)) if name == "errors" or name.endswith("_count") else statistics.median(values)
+    return float(sum(values)) if _counts(name) else statistics.median(values)
+
+
+def _counts(name: str) -> bool:
+    return name == "errors" or name.endswith("_count")
 
 
 def percentile(values: Iterable[float], share: float) -> float:

@@ -23,6 +23,7 @@ Found = dict[tuple[str, str], list[Row]]
 def measure(world: World, scenarios: Sequence[Scenario], options: argparse.Namespace) -> dict[str, object]:
     """Medians by scenario and peer, and what was left out and why."""
     began, runs = time.monotonic(), defaultdict(list)
+    _drop_those_that_do_not_start(world)
     absent: dict[str, dict[str, str]] = defaultdict(dict)
     done = 0
     for number in range(1, options.rounds + 1):
@@ -53,6 +54,17 @@ def measure(world: World, scenarios: Sequence[Scenario], options: argparse.Names
         "seconds": options.seconds,
         "took_s": round(time.monotonic() - began),
     }
+
+
+def _drop_those_that_do_not_start(world: World) -> None:
+    with contextlib.ExitStack() as stack:
+        world.start(world.gateway, stack)
+        for peer in list(world.peers.values()):
+            try:
+                world.start(peer, stack)
+            except RuntimeError as problem:
+                world.left_out[peer.name] = str(problem)
+                del world.peers[peer.name]
 
 
 def _fresh(

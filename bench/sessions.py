@@ -2,8 +2,8 @@
 
 usage: python -m bench.sessions CONFIG COUNT [--access] [--passwords]
 
-Prints refresh tokens, a line each, or access tokens. With --passwords the users are called user-0, user-1 … and all have
-the password `PASSWORD`, hashed once.
+Prints refresh tokens, a line each, or access tokens. With --passwords the users are called user-0, user-1 … and all
+have the password `PASSWORD`, hashed once.
 """
 
 from __future__ import annotations

@@ -90,5 +90,3 @@ def _public_key(ours: Peer) -> tuple[str, bytes]:
         key = jwt.PyJWKSet.from_dict(json.load(answer)).keys[0]
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return str(key.key_id), key.key.public_bytes(serialization.Encoding.PEM, form)
-
-

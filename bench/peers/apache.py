@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from pathlib import Path
 
 from cryptography import x509
@@ -86,8 +86,8 @@ def _certificate(public_key: bytes) -> bytes:
     """The issuer's key in the only wrapping that mod_auth_openidc takes; nobody looks at the signature on it."""
     key = serialization.load_pem_public_key(public_key)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = x509.CertificateBuilder(issuer_name=name, subject_name=name, serial_number=x509.random_serial_number())
-    made = made.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1)).public_key(key)  # type: ignore[arg-type]
+    made = made.not_valid_before(now).not_valid_after(now + dt.timedelta(days=1)).public_key(key)  # type: ignore[arg-type]
     signer = rsa.generate_private_key(65537, 2048)
     return made.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

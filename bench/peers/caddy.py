@@ -8,7 +8,6 @@ _CONFIG = """
 {{
   admin off
   auto_https off
-  persist_config off
   storage file_system {folder}/caddy-data
   log {{
     level ERROR

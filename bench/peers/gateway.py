@@ -1,4 +1,4 @@
-"""The gateway as its users run it: a YAML file, users, `gateway serve`; log, identity headers, cache and receipts on."""
+"""The gateway as its users run it: a YAML file, `gateway serve`; log, identity headers, cache and receipts on."""
 
 from __future__ import annotations
 

@@ -45,8 +45,6 @@ def make(setup: Setup) -> Peer:
     """One thread, no log."""
     key, path = setup.folder / "haproxy.pem", setup.folder / "haproxy.cfg"
     key.write_bytes(setup.public_key)
-    path.write_text(
-        _CONFIG.format(port=setup.port, origin=setup.origin, live=setup.live, issuer=setup.issuer, key=key)
-    )
+    path.write_text(_CONFIG.format(port=setup.port, origin=setup.origin, live=setup.live, issuer=setup.issuer, key=key))
     command = ["haproxy", "-db", "-f", str(path)]
     return Peer("haproxy", "HAProxy, jwt_verify RS256", setup.port, command, setup.folder)

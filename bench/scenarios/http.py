@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import wrk
 from bench.client import Client, Outcome
 from bench.exchanges import HttpExchange, RefusedExchange
-from bench.measured import Row, percentile
+from bench.measured import Row, add, percentile
 from bench.peers.peer import Peer
 from bench.processes import Server
 from bench.requests import forged, get, post, zipf
@@ -44,10 +44,9 @@ class HttpScenario:
         """Full load, then half of it."""
         running = world.running[peer.name]
         payloads = self.payloads(world)
-        row = self._full(running, payloads, world.folder, seconds)
+        row = self.full(running, payloads, world.folder, seconds)
         if not warm_up:
-            row |= self.at_rate(running, payloads, row["per_second"] / 2, seconds)
-            row["errors"] += row.pop("half_errors")
+            row = add(row, self.at_rate(running, payloads, row["per_second"] / 2, seconds))
         if self.body:
             row["cpu_s_per_gb"] = row["cpu_us"] / self.body * 1e3
         return row
@@ -67,10 +66,12 @@ class HttpScenario:
             "p50_ms": percentile(outcome.latencies, 0.5) * 1e3,
             "p99_ms": percentile(outcome.latencies, 0.99) * 1e3,
             "late_p99_ms": percentile(outcome.late, 0.99) * 1e3,
-            "half_errors": outcome.errors,
+            "errors": float(outcome.errors),
+            **outcome.kinds(),
         }
 
-    def _full(self, running: Server, payloads: list[bytes], folder: Path, seconds: float) -> Row:
+    def full(self, running: Server, payloads: list[bytes], folder: Path, seconds: float) -> Row:
+        """As much as one core can."""
         if self.body:
             return self._by_hand(running, payloads, seconds)
         requests, order = folder / f"{self.name}.requests", folder / f"{self.name}.order"
@@ -100,6 +101,7 @@ class HttpScenario:
             "full_p50_ms": percentile(outcome.latencies, 0.5) * 1e3,
             "full_p99_ms": percentile(outcome.latencies, 0.99) * 1e3,
             "errors": float(outcome.errors),
+            **outcome.kinds(),
         }
 
 
