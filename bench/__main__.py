@@ -46,7 +46,7 @@ def _missed(found: dict[str, Any]) -> bool:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.2, help="length of one run (default: 1.2)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one run (default: 1)")
     parser.add_argument("--rounds", type=int, default=5, help="runs per peer, interleaved (default: 5)")
     parser.add_argument("--only", type=_names(SCENARIOS), default=list(SCENARIOS), help=", ".join(SCENARIOS))
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=", ".join(PEERS))

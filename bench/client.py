@@ -72,7 +72,7 @@ class Client:
 
     def closed_loop(self, seconds: float) -> Outcome:
         """Keep every connection busy for `seconds`."""
-        return self._run(itertools.repeat(0.0), seconds)
+        return self._run(_for(seconds), seconds)
 
     def open_loop(self, rate: float, seconds: float, seed: int = 7) -> Outcome:
         """Send `rate` requests a second for `seconds`."""
@@ -93,22 +93,21 @@ class Client:
         offset = next(arrivals, None)
         while True:
             now = clock()
-            while self._free and offset is not None and now < ends and (due := began + offset) <= now:
+            while self._free and offset is not None and (due := began + offset) <= now:
                 if was_free and offset:
                     outcome.late.append(now - due)
                 self._send(self._free.popleft(), due if offset else now, next(turn), outcome)
                 offset = next(arrivals, None)
             was_free = bool(self._free)
-            over = now >= ends or offset is None
-            if over and (not self._due or now > ends + _PATIENCE):
+            if (offset is None and not self._due) or now > ends + _PATIENCE:
                 break
-            wait = began + offset - now if offset is not None and was_free and not over else 0.1
+            wait = began + offset - now if offset is not None and was_free else 0.1
             if wait > 0:  # epoll's own wait counts in milliseconds, select's in microseconds
                 select.select([self._poll], [], [], wait)
             for descriptor, event in self._poll.poll(0):
                 self._ready(descriptor, event, outcome)
         outcome.seconds = clock() - began
-        outcome.unanswered += len(self._due)
+        outcome.unanswered += len(self._due) + (offset is not None) + sum(1 for _ in arrivals)
         self._due.clear()
         return outcome
 
@@ -180,6 +179,12 @@ class Client:
         self._live[connection.fileno()] = connection, exchange
         self._free.append(connection.fileno())
         self._poll.register(connection, _READ)
+
+
+def _for(seconds: float) -> Iterator[float]:
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        yield 0.0
 
 
 def _arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:

@@ -29,17 +29,17 @@ def bars(title: str, rows: list[tuple[str, float, bool]]) -> str:
     height = _TOP + _ROW * len(rows) + 30
     scale = (_WIDTH - _LEFT - _RIGHT) / max((value for _, value, _ in rows), default=1.0)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'aria-label="{escape(_spoken(rows))}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
+        f"<title>{escape(_spoken(rows))}</title>",
         f"<style>{_STYLE}</style>",
         '<text class="head" x="12" y="24">CPU per proxied request, microseconds</text>',
         f'<text class="muted" x="12" y="42">{escape(title)}; less is better</text>',
     ]
     for index, (label, value, own) in enumerate(rows):
-        y, kind = _TOP + _ROW * index, " own" if own else ""
+        y, kind, width = _TOP + _ROW * index, " own" if own else "", f"{value * scale:.1f}"
         parts += [
             f'<text class="label{kind}" x="{_LEFT - 12}" y="{y + 20}" text-anchor="end">{escape(label)}</text>',
-            f'<rect class="bar{kind}" x="{_LEFT}" y="{y + 5}" width="{value * scale:.1f}" height="{_ROW - 12}" rx="3"/>',
+            f'<rect class="bar{kind}" x="{_LEFT}" y="{y + 5}" width="{width}" height="{_ROW - 12}" rx="3"/>',
             f'<text class="value{kind}" x="{_LEFT + value * scale + 8:.1f}" y="{y + 20}">{value:.0f}</text>',
         ]
     bottom = _TOP + _ROW * len(rows)

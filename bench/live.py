@@ -22,7 +22,7 @@ RATE = 100
 _SLOTS = 1000 // RATE
 _PAD = b" " * 24
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
+_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Live(asyncio.Protocol):

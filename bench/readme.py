@@ -23,6 +23,8 @@ def section(found: Mapping[str, Any]) -> str:
     """The table and what does not fit into it."""
     scenarios = found["scenarios"]
     lines = [
+        "![CPU per proxied request, beside nginx, HAProxy, Caddy, Apache and aiohttp](docs/bench.svg)",
+        "",
         "| proxy | CPU µs/request | gateway ÷ it | 10,000 tokens | 16 KB body | CPU s/GB | requests/s | p99 ms |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]

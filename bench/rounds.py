@@ -15,7 +15,7 @@ from bench.scenarios.scenario import LeftOut, Scenario
 from bench.world import World
 
 _WARM_UP = 0.5
-LIMIT = 14 * 60.0
+LIMIT = 14.5 * 60.0
 """Seconds after which no further round is begun."""
 Found = dict[tuple[str, str], list[Row]]
 
@@ -27,6 +27,8 @@ def measure(world: World, scenarios: Sequence[Scenario], options: argparse.Names
     absent: dict[str, dict[str, str]] = defaultdict(dict)
     done = 0
     for number in range(1, options.rounds + 1):
+        if time.monotonic() - began > LIMIT / 4:
+            break
         _fresh(world, [scenario for scenario in scenarios if scenario.fresh], runs, absent, number)
     with contextlib.ExitStack() as stack:
         world.start(world.gateway, stack)
@@ -43,7 +45,11 @@ def measure(world: World, scenarios: Sequence[Scenario], options: argparse.Names
         "scenarios": {
             scenario.name: {
                 "title": scenario.title,
-                "peers": {name: median(runs[scenario.name, name]) for name in world.peers if runs[scenario.name, name]},
+                "peers": {
+                    name: {**median(runs[scenario.name, name]), "runs": len(runs[scenario.name, name])}
+                    for name in world.peers
+                    if runs[scenario.name, name]
+                },
                 "left_out": absent[scenario.name],
             }
             for scenario in scenarios

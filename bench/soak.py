@@ -30,7 +30,7 @@ EVERY = 2.0
 """Seconds between two looks at the memory."""
 ALLOWED = 0.05
 """How far the memory of the last fifth may be from that of the fifth after the warm-up."""
-_USERS, _SESSIONS = 100, 50
+_USERS, _SESSIONS, _TOKENS = 100, 50, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def main() -> int:
         gateway.start_sessions(world.gateway.folder, _USERS, passwords=True)
         refresh = gateway.start_sessions(world.gateway.folder, _SESSIONS).read_text().split()
         running = world.start(world.gateway, stack)
-        traffic = Traffic(running.port, world.tokens, refresh, _USERS)
+        traffic = Traffic(running.port, world.tokens[:_TOKENS], refresh, _USERS)
         samples = asyncio.run(_soak(traffic, running, options.minutes * 60))
         logged = _errors_logged(world)
     return _judge(samples, traffic, logged)

@@ -142,7 +142,8 @@ class Traffic:
             found = await answer.json()
         if answer.status != 200:
             raise Unexpected(f"login: {answer.status} {found}")
-        await self._ask("POST", "/auth/logout", 204, headers={"Authorization": f"Bearer {found['access_token']}"})
+        bearer = {"Authorization": f"Bearer {found['access_token']}"}
+        await self._ask("POST", "/auth/logout", 204, headers=bearer, json={})
         await asyncio.sleep(0.5)
 
     async def _vanish(self) -> None:
