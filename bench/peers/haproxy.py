@@ -37,6 +37,7 @@ frontend api
 backend origin
   server origin 127.0.0.1:{origin}
 backend live
+  option http-no-delay
   server live 127.0.0.1:{live}
 """
 
