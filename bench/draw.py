@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 760, 330, 70, 34, 54
+_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 800, 370, 70, 34, 54
 _STYLE = (
     "text{font:14px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2328}"
     ".muted{fill:#59636e;font-size:12px}.head{font-weight:600;font-size:15px}.own{font-weight:600}"
