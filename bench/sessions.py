@@ -17,6 +17,8 @@ from gateway.risk.facts import RequestContext
 from gateway.sessions.session import Channel
 from gateway.settings.loader import load
 
+AT_ONCE = 64
+
 
 async def make(config: Path, count: int) -> list[str | None]:
     """Refresh tokens of `count` new sessions, each of a new user."""
@@ -26,9 +28,12 @@ async def make(config: Path, count: int) -> list[str | None]:
         facts = client_facts("127.0.0.1", "bench/1.0", v4=24, v6=56)
         context = RequestContext("bench", facts, clock.monotonic())
 
+        at_once = asyncio.Semaphore(AT_ONCE)
+
         async def start() -> str | None:
-            user = await gateway.users.add(f"bench-{uuid.uuid4()}", None)
-            return (await gateway.sessions.start(user, Channel.BODY, context, ("pwd",))).refresh_token
+            async with at_once:
+                user = await gateway.users.add(f"bench-{uuid.uuid4()}", None)
+                return (await gateway.sessions.start(user, Channel.BODY, context, ("pwd",))).refresh_token
 
         return await asyncio.gather(*(start() for _ in range(count)))
 

@@ -263,7 +263,9 @@ class _NoAccessLog:
 async def open_gateway(settings: Settings, clock: Clock) -> AsyncIterator[Gateway]:
     """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line."""
     async with AsyncExitStack() as stack:
-        stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings))
+        stores = await open_stores(
+            settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings), pool=settings.storage.pool
+        )
         stack.push_async_callback(stores.database.close)
         logging = settings.logging
         telemetry = configure(

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.errors import CannotStart
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
-from gateway.stores.factory import sqlite_path
+from gateway.stores.factory import is_postgres, sqlite_path
 from gateway.tokens.marks import check_canary
 from gateway.tokens.master import KEY_BYTES, MasterKeys
 
@@ -24,6 +24,8 @@ def master_key_path(settings: Settings) -> Path | None:
         return Path(settings.storage.master_key_file)
     if settings.storage.database == "memory:":
         return None
+    if is_postgres(settings.storage.database):
+        raise CannotStart("storage.master_key_file is needed with PostgreSQL")
     return sqlite_path(settings.storage.database).with_suffix(".key")
 
 

@@ -20,7 +20,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.deployment import master_key_path
 from gateway.errors import CannotStart, GatewayError
 from gateway.settings.loader import ConfigError, Loaded, load
-from gateway.stores.factory import sqlite_path
+from gateway.stores.factory import examine
 from gateway.tokens.key_service import KeyState
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     """The database and what lies in it. Without it there is nothing else to look at."""
     async with AsyncExitStack() as stack:
         try:
-            name = _existing_database(settings)
+            name = await examine(settings.storage.database)
             deployment = await stack.enter_async_context(open_deployment(settings, clock))
             await deployment.stores.database.ping()
         except GatewayError as error:
@@ -116,16 +116,6 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         else:
             yield Finding("signing key", Status.SKIPPED, "needs the master key")
         yield await _clock(deployment)
-
-
-def _existing_database(settings: Settings) -> str:
-    """What to call the database; opening it would make one where there is none."""
-    if settings.storage.database == "memory:":
-        return "memory"
-    path = sqlite_path(settings.storage.database)
-    if not path.exists():
-        raise CannotStart(f"the database {path.absolute()} does not exist: `gateway serve` makes it when it starts")
-    return str(path)
 
 
 async def _master_key(deployment: Deployment) -> Finding:

@@ -82,6 +82,12 @@ class PostgresServer:
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             self._await_children()
 
+    @property
+    def pid(self) -> int:
+        """The postmaster, parent of all its processes."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str = DATABASE, *, port: int | None = None, query: str = "") -> str:
         """A URL as the configuration holds it."""
         return f"postgresql://gateway:{PASSWORD}@127.0.0.1:{port or self.port}/{database}{query}"
