@@ -93,7 +93,8 @@ async def _obstacle(
 
 
 async def _applied(connection: Connection) -> list[tuple[int, str, str]]:
-    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+    # Not to_regclass: after waiting for the lock it may still answer from before.
+    if not await connection.fetch(_TABLES, ["schema_migrations"]):
         return []
     try:
         rows = await connection.fetch("SELECT number, name, checksum FROM schema_migrations ORDER BY number")

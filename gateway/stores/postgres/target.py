@@ -82,6 +82,8 @@ def target_of(url: str, *, busy_timeout: float) -> Target:
         raise CannotStart("the database URL has pgbouncer= with something other than true or false")
     rest = urlencode([(name, value) for name, value in query if name != "pgbouncer"])
     label = f"{parts.netloc.rpartition('@')[2] or 'local socket'}{parts.path}"
+    if "@" in url[url.index(parts.netloc) + len(parts.netloc) :]:
+        label = "(unnamed)"  # an unescaped character of the password ended the part that names the host
     bare = urlunsplit(("postgresql", parts.netloc, parts.path, rest, ""))
     if not parts.netloc:  # urlunsplit leaves out the two slashes the driver needs
         bare = f"postgresql://{parts.path}" + (f"?{rest}" if rest else "")
