@@ -19,7 +19,7 @@ from gateway.credentials.authenticator import Authenticator
 from gateway.credentials.hasher import PasswordHasher
 from gateway.credentials.passwords import PasswordPolicy
 from gateway.credentials.users import UserService
-from gateway.deployment import lock_timeout, open_master
+from gateway.deployment import clock_difference, clock_tolerance, lock_timeout, open_master
 from gateway.errors import GatewayError
 from gateway.events import Event, Level, Name
 from gateway.proxy.authenticate import ProxyAuthenticator
@@ -136,6 +136,7 @@ class Gateway:
         return {
             "serving": None if self._serving else "not serving (starting or draining)",
             "database": await self._database_problem(),
+            "clock": await self._clock_problem(),
             "revocation feed": None if staleness <= STALE_AFTER else f"not read for {staleness:.0f} s",
         }
 
@@ -236,6 +237,15 @@ class Gateway:
     async def _stop_jobs(self) -> None:
         for job in self._jobs:
             await tasks.cancel(job)
+
+    async def _clock_problem(self) -> str | None:
+        """Rotation is reckoned in the store's time, tokens in ours."""
+        try:
+            apart = await clock_difference(self.stores, self.clock)
+        except GatewayError as error:
+            return error.debug or error.title
+        allowed = clock_tolerance(self.settings)
+        return None if apart <= allowed else f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
 
     async def _database_problem(self) -> str | None:
         try:

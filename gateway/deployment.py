@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gateway.clock import Clock
 from gateway.errors import CannotStart
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
@@ -16,6 +17,19 @@ from gateway.tokens.master import KEY_BYTES, MasterKeys
 def lock_timeout(settings: Settings) -> float:
     """Seconds a store may wait for a lock: a quarter of the in-flight window, at least one."""
     return max(settings.sessions.in_flight_window / 4, 1.0)
+
+
+def clock_tolerance(settings: Settings) -> float:
+    """Seconds the store's clock may differ from ours: an eighth of the in-flight window, at least half a second."""
+    return max(settings.sessions.in_flight_window / 8, 0.5)
+
+
+async def clock_difference(stores: Stores, clock: Clock) -> float:
+    """Seconds by which the store's clock surely differs from `clock`. Raises what the store raises."""
+    before = clock.now()
+    there = await stores.sessions.now()
+    after = clock.now()
+    return max(before - there, there - after, 0.0)
 
 
 def master_key_path(settings: Settings) -> Path | None:

@@ -17,7 +17,7 @@ import click
 from gateway.cli import EXIT_FAILURE, output
 from gateway.cli.context import Deployment, config_option, find_config, open_deployment, run_async
 from gateway.clock import Clock, SystemClock
-from gateway.deployment import master_key_path
+from gateway.deployment import clock_difference, clock_tolerance, master_key_path
 from gateway.errors import CannotStart, GatewayError
 from gateway.settings.loader import ConfigError, Loaded, load
 from gateway.stores.factory import examine
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from gateway.settings.model import Settings
 
 _PROOF: Final = b"doctor"
-_LEAST_SKEW: Final = 0.5
-"""Seconds two clocks may differ whatever the window is: reading them takes time as well."""
 
 
 class Status(StrEnum):
@@ -152,15 +150,11 @@ async def _signing_key(deployment: Deployment) -> Finding:
 
 async def _clock(deployment: Deployment) -> Finding:
     """The store's clock against this machine's; rotation windows are reckoned in the former."""
-    clock = deployment.clock
     try:
-        before = clock.now()
-        there = await deployment.stores.sessions.now()
-        after = clock.now()
+        apart = await clock_difference(deployment.stores, deployment.clock)
     except GatewayError as error:
         return _failed("clock", _reason(error))
-    apart = max(before - there, there - after, 0.0)
-    allowed = max(deployment.settings.sessions.in_flight_window / 8, _LEAST_SKEW)
+    allowed = clock_tolerance(deployment.settings)
     detail = f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
     return Finding("clock", Status.OK if apart <= allowed else Status.FAILED, detail)
 
