@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -23,6 +24,7 @@ _RECORD = """CREATE TABLE IF NOT EXISTS schema_migrations (
 )"""
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename = ANY($1::text[])"
 _OWN = ["users", "sessions", "revocations", "signing_keys", "marks", "events"]
+READ_ONLY = "is read-only, perhaps a standby: add target_session_attrs=read-write and every host to the URL"
 _FOREIGN = "holds tables of some other program: give the gateway a database of its own"
 
 
@@ -43,30 +45,41 @@ def shipped() -> tuple[Migration, ...]:
 async def migrate(connection: Connection, migrations: Sequence[Migration]) -> None:
     """Bring the schema up to the last of `migrations`. Raises `CannotStart` where that would be unsafe."""
     _check_server(connection)
-    done = await _applied(connection)
-    if len(done) == len(migrations) and not problem(done, migrations):
-        return
-    limits = f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{_WAIT_SECONDS}s'"
-    await connection.execute(f"BEGIN; {limits}; SET LOCAL idle_in_transaction_session_timeout = 0")
-    try:
+    async with _transaction(connection):
+        if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
+            raise CannotStart(READ_ONLY)
+        done = await _applied(connection)
+        if len(done) == len(migrations) and not problem(done, migrations):
+            return
         await connection.execute("SELECT pg_advisory_xact_lock(1735349369, 1)", timeout=_WAIT_SECONDS + 5)
         await _upgrade(connection, migrations)
-        await connection.execute("COMMIT")
-    except BaseException:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
-        raise
 
 
 async def inspect(connection: Connection, migrations: Sequence[Migration]) -> Schema:
     """What a start would find and do; nothing is changed. Raises `CannotStart` where it would refuse."""
     _check_server(connection)
-    done = await _applied(connection)
-    if wrong := await _obstacle(connection, done, migrations):
-        raise CannotStart(wrong)
+    async with _transaction(connection):
+        done = await _applied(connection)
+        if wrong := await _obstacle(connection, done, migrations):
+            raise CannotStart(wrong)
     version = connection.get_server_version()
     pending = tuple(migration.name for migration in migrations[len(done) :])
     return Schema(f"{version.major}.{version.minor}", len(done), pending)
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncIterator[None]:
+    """Everything is in a transaction: behind a pooler a statement outside of one may be torn apart."""
+    limits = f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{_WAIT_SECONDS}s'"
+    idle = "SET LOCAL idle_in_transaction_session_timeout = 0"
+    await connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {limits}; {idle}")
+    try:
+        yield
+        await connection.execute("COMMIT")
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
 
 
 async def _upgrade(connection: Connection, migrations: Sequence[Migration]) -> None:

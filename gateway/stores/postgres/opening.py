@@ -11,7 +11,7 @@ import asyncpg
 from gateway.errors import CannotStart
 from gateway.stores.postgres.connections import close
 from gateway.stores.postgres.driver import Connection
-from gateway.stores.postgres.migrate import Schema, inspect, migrate, shipped
+from gateway.stores.postgres.migrate import READ_ONLY, Schema, inspect, migrate, shipped
 from gateway.stores.postgres.target import CONNECT_TIMEOUT, Target
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ _REASONS: dict[str, str] = {
     "3F000": "has no schema that this role may create tables in: look at its search_path",
     "53300": "has no connection left: raise max_connections or lower storage.pool",
     "57P03": "is starting up or shutting down",
-    "25006": "is read-only, perhaps a standby: add target_session_attrs=read-write and every host to the URL",
+    "25006": READ_ONLY,
     "55P03": "is being migrated by another gateway and did not get done in time",
 }
 

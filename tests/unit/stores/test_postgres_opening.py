@@ -143,6 +143,7 @@ async def test_a_role_that_may_not_make_tables(empty: str) -> None:
 
 
 async def test_a_database_one_can_only_read(empty: str) -> None:
+    await (await opened(empty)).database.close()
     await superuser("ALTER ROLE gateway IN DATABASE empty SET default_transaction_read_only = on")
     assert "is read-only, perhaps a standby" in await refused(empty)
     sentence = await refused(f"{empty}?target_session_attrs=read-write")
