@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -33,8 +34,8 @@ FACTS = st.sampled_from([HOME, HOME, HOME, CAFE, PHONE, replace(HOME, user_agent
 
 
 def seldom(odd: Any, plain: Any) -> st.SearchStrategy[Any]:
-    """`plain` four times out of five."""
-    return st.integers(0, 4).flatmap(lambda choice: odd if choice == 0 else st.just(plain))
+    """`plain` nine times out of ten."""
+    return st.integers(0, 9).flatmap(lambda choice: odd if choice == 0 else st.just(plain))
 
 
 policies = st.builds(
@@ -76,10 +77,12 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Oldest first, around the age at which they are forgotten; sometimes as long as they get."""
-    ages = [0.0, 1.0, 180.3, 180.3 + HISTORY_MARGIN, 180.3 + HISTORY_MARGIN + 0.000001, 500.0]
-    length = draw(seldom(st.just(HISTORY_LIMIT), draw(st.integers(0, 3))))
+    edge = NOW - 180.3 - HISTORY_MARGIN
+    times = [NOW, NOW - 1.0, NOW - 180.3, edge, math.nextafter(edge, 0.0), math.nextafter(edge, math.inf), NOW - 500.0]
     generations = draw(st.permutations(range(1, 8)))
-    return tuple((generations[n] if n < 7 else n + 400, NOW - draw(st.sampled_from(ages))) for n in range(length))
+    short = tuple((generations[n], draw(st.sampled_from(times))) for n in range(draw(st.integers(0, 4))))
+    full = tuple((n + 400, NOW - 1.0) for n in range(HISTORY_LIMIT - draw(st.integers(0, 1))))
+    return draw(seldom(st.just(full), short))
 
 
 @dataclass
