@@ -204,6 +204,21 @@ async def test_a_deadlock_is_busy_and_leaves_no_lock_behind(far: Far) -> None:
         assert rotation.decision.outcome is Outcome.ROTATED
 
 
+async def test_a_server_that_ends_or_turns_read_only_is_left_at_once(far: Far) -> None:
+    client = await log_in(far.stores, far.user)
+    admin = await postgres.server().connect()
+    others = "FROM pg_stat_activity WHERE usename = 'gateway' AND query NOT LIKE 'LISTEN%'"
+    await admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {others}")
+    assert (await client.present(1)).decision.outcome is Outcome.ROTATED
+    assert isinstance(far.stores.sessions, PostgresSessions)
+    before = await admin.fetch(f"SELECT pid {others}")
+    with pytest.raises(StoreUnavailable):  # as a primary that became a standby answers
+        await far.stores.sessions._work.run(lambda t: t.execute("SET TRANSACTION READ ONLY; DELETE FROM marks"))
+    assert (await client.present(2)).decision.outcome is Outcome.ROTATED
+    assert await admin.fetch(f"SELECT pid {others}") != before
+    await admin.close()
+
+
 async def test_a_cancelled_call_gives_its_connection_back() -> None:
     async with far_store(pool=1) as far:
         client = await log_in(far.stores, far.user)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.errors import StoreBusy, StoreUnavailable
 from gateway.stores.postgres.driver import Connection
-from gateway.stores.postgres.errors import translate
+from gateway.stores.postgres.errors import hand_on
 
 _CLOSE_WITHIN = 2.0
 
@@ -71,6 +71,12 @@ class Connections:
         if self._closed and len(self._idle) == self._open:
             self._all_back.set()
 
+    def drop_idle(self) -> None:
+        """End the connections nobody uses: their server is not the one to talk to any more."""
+        while self._idle:
+            self._idle.pop().terminate()
+            self._leave()
+
     async def close(self) -> None:
         """Wait for what is lent, then close every connection. Idempotent."""
         self._closed = True
@@ -85,9 +91,9 @@ class Connections:
         self._open += 1
         try:
             return await self._connect()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed on
             self._leave()
-            raise translate(error) from error
+            hand_on(error)
 
     async def _next(self) -> Connection:
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NoReturn
 
 import asyncpg
 
@@ -37,21 +38,28 @@ def from_postgres(error: BaseException) -> GatewayError | None:
     return None
 
 
-def translate(error: BaseException) -> BaseException:
-    """The error to hand to the caller."""
+def hand_on(error: BaseException) -> NoReturn:
+    """Raise what `error` means to a caller, or itself."""
     mapped = from_postgres(error)
     if mapped is None:
-        return error
-    mapped.__cause__ = error
-    return mapped
+        raise error
+    raise mapped from error
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether a connection must not be used again after `error`: its state is unknown, or its server no longer the one.
-
-    25006: a primary that became a standby; 57P0x: it shuts down.
-    """
+    """Whether a connection must not be used again: its state is unknown, or its server no longer the one."""
     if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        return state == "25006" or state.startswith(("57P", "08"))
+        return _is_gone(error)
     return not isinstance(error, GatewayError | asyncpg.DataError)
+
+
+def is_server_gone(error: BaseException) -> bool:
+    """Whether other connections are no better: the server ends, became a standby, or does not answer."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _is_gone(error)
+    return isinstance(error, TimeoutError | asyncio.TimeoutError | OSError)
+
+
+def _is_gone(error: asyncpg.PostgresError) -> bool:
+    state = error.sqlstate or ""
+    return state == "25006" or state.startswith(("57P", "08"))

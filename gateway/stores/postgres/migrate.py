@@ -25,6 +25,7 @@ _RECORD = """CREATE TABLE IF NOT EXISTS schema_migrations (
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename = ANY($1::text[])"
 _OWN = ["users", "sessions", "revocations", "signing_keys", "marks", "events"]
 READ_ONLY = "is read-only, perhaps a standby: add target_session_attrs=read-write and every host to the URL"
+_FORGETFUL = "has synchronous_commit off, so that a crash could undo a log-out: add synchronous_commit=on to the URL"
 _FOREIGN = "holds tables of some other program: give the gateway a database of its own"
 
 
@@ -48,6 +49,8 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> No
     async with _transaction(connection):
         if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
             raise CannotStart(READ_ONLY)
+        if await connection.fetchval("SELECT current_setting('synchronous_commit')") == "off":
+            raise CannotStart(_FORGETFUL)
         done = await _applied(connection)
         if len(done) == len(migrations) and not problem(done, migrations):
             return

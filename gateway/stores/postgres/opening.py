@@ -63,7 +63,7 @@ async def _explained(target: Target, work: Callable[[Connection], Awaitable[T]],
 
 def _reason(error: Exception) -> str:
     if isinstance(error, asyncpg.PostgresError):
-        return _REASONS.get(error.sqlstate or "", f"cannot be used: {error}")
+        return _REASONS.get(error.sqlstate or "", f"cannot be used: {str(error).partition(chr(10))[0]}")
     if isinstance(error, TimeoutError):
         return f"does not answer within {CONNECT_TIMEOUT:g} s"
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):

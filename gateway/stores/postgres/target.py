@@ -11,6 +11,8 @@ from gateway.errors import CannotStart
 from gateway.stores.postgres.driver import Connection
 
 CONNECT_TIMEOUT = 5.0
+# Seconds a statement may take beside waiting.
+_WORK = 2.0
 _APPLICATION = "auth-gateway"
 _YES = frozenset({"true", "1", "yes", "on"})
 _NO = frozenset({"false", "0", "no", "off"})
@@ -53,7 +55,7 @@ class Target:
     @property
     def patience(self) -> float:
         """Seconds after which the answer to a statement is no longer waited for; the server gave up before."""
-        return self.deadline + 1.0
+        return self.deadline + 0.5
 
     @property
     def begin(self) -> str:
@@ -87,7 +89,7 @@ def target_of(url: str, *, busy_timeout: float) -> Target:
     bare = urlunsplit(("postgresql", parts.netloc, parts.path, rest, ""))
     if not parts.netloc:  # urlunsplit leaves out the two slashes the driver needs
         bare = f"postgresql://{parts.path}" + (f"?{rest}" if rest else "")
-    return Target(bare, label, any(value in _YES for value in pooled), busy_timeout / 3, busy_timeout * 2)
+    return Target(bare, label, any(value in _YES for value in pooled), busy_timeout / 3, busy_timeout + _WORK)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.stores.postgres.connections import Connections
 from gateway.stores.postgres.driver import Connection, Row
-from gateway.stores.postgres.errors import is_broken, translate
+from gateway.stores.postgres.errors import hand_on, is_broken, is_server_gone
 from gateway.stores.postgres.target import Target
 
 T = TypeVar("T")
@@ -42,9 +42,9 @@ class Work:
         connection = await self._connections.take()
         try:
             found = await connection.fetch(sql, *values)
-        except BaseException as error:
-            self._connections.give(connection, broken=is_broken(error))
-            raise translate(error) from error
+        except BaseException as error:  # noqa: BLE001 - handed on
+            self._give_back(connection, error)
+            hand_on(error)
         self._connections.give(connection)
         return found
 
@@ -55,9 +55,9 @@ class Work:
         connection = await self._connections.take()
         try:
             found = await connection.fetchrow(sql, *values)
-        except BaseException as error:
-            self._connections.give(connection, broken=is_broken(error))
-            raise translate(error) from error
+        except BaseException as error:  # noqa: BLE001 - handed on
+            self._give_back(connection, error)
+            hand_on(error)
         self._connections.give(connection)
         return found
 
@@ -69,9 +69,9 @@ class Work:
             await connection.execute(self._begin)
             result = await work(transaction)
             await self.commit(connection)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed on
             await self._undo(connection, error)
-            raise translate(error) from error
+            hand_on(error)
         self._connections.give(connection)
         if transaction.feed_grown:
             self._on_feed()
@@ -83,10 +83,20 @@ class Work:
 
     async def _undo(self, connection: Connection, error: BaseException) -> None:
         """Roll back, or end a connection whose state is not known: the server rolls back then."""
-        broken = is_broken(error)
-        if not broken:
-            try:
-                await connection.execute("ROLLBACK")
-            except Exception:  # noqa: BLE001 - the first error is the one to tell
-                broken = True
-        self._connections.give(connection, broken=broken)
+        if is_broken(error):
+            self._give_back(connection, error)
+            return
+        try:
+            await connection.execute("ROLLBACK")
+        except Exception as second:  # noqa: BLE001 - the first error is the one to tell
+            self._give_back(connection, second)
+        except BaseException:
+            self._connections.give(connection, broken=True)
+            raise
+        else:
+            self._connections.give(connection)
+
+    def _give_back(self, connection: Connection, error: BaseException) -> None:
+        self._connections.give(connection, broken=is_broken(error))
+        if is_server_gone(error):
+            self._connections.drop_idle()

@@ -130,6 +130,21 @@ async def test_who_gives_up_leaves_the_connection_to_the_next() -> None:
     assert await sixth is maker.made[1]
 
 
+async def test_what_is_idle_on_a_lost_server_is_dropped_and_makes_room() -> None:
+    maker = Maker(patience=5.0)
+    one, two = await maker.pool.take(), await maker.pool.take()
+    maker.pool.give(one)
+    waiting = asyncio.ensure_future(maker.pool.take())
+    assert await waiting is one
+    maker.pool.give(one)
+    maker.pool.drop_idle()
+    assert one.closed and not two.closed
+    assert await maker.pool.take() is maker.made[2]
+    maker.pool.give(two, broken=True)
+    maker.pool.give(maker.made[2])
+    await maker.pool.close()
+
+
 async def test_closing_waits_for_what_is_lent() -> None:
     maker = Maker(patience=5.0)
     one, two = await maker.pool.take(), await maker.pool.take()

@@ -150,6 +150,12 @@ async def test_a_database_one_can_only_read(empty: str) -> None:
     assert "target_session_attrs does not hold" in sentence
 
 
+async def test_a_database_that_forgets_what_it_acknowledged(empty: str) -> None:
+    await superuser("ALTER DATABASE empty SET synchronous_commit = off")
+    assert "synchronous_commit off" in await refused(empty)
+    await (await opened(f"{empty}?synchronous_commit=on")).database.close()
+
+
 async def test_the_host_that_takes_writes_is_found() -> None:
     await postgres.server().wipe()
     port = postgres.server().port
@@ -203,7 +209,7 @@ async def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_a_url_says(url: str, label: str, driver: str, pooled: bool) -> None:
     target = target_of(url, busy_timeout=3.0)
     assert (target.label, target.url, target.pooled) == (label, driver, pooled)
-    assert (target.lock_wait, target.deadline) == (1.0, 6.0)
+    assert (target.lock_wait, target.deadline) == (1.0, 5.0)
 
 
 @pytest.mark.parametrize(
