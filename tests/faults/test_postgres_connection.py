@@ -135,6 +135,17 @@ async def test_a_database_that_does_not_answer_is_not_waited_for(far: Far) -> No
         assert (await client.present(1)).decision.outcome in {Outcome.RACE, Outcome.ROTATED}
 
 
+async def test_a_late_answer_is_still_taken(far: Far) -> None:
+    client = await log_in(far.stores, far.user)
+    far.relay.running.clear()
+    calls = [asyncio.ensure_future(client.present(1)) for _ in range(6)]  # more than there are connections
+    done, _ = await asyncio.wait(calls, timeout=0.3)
+    assert not done
+    far.relay.running.set()
+    outcomes = [rotation.decision.outcome for rotation in await asyncio.gather(*calls)]
+    assert sorted(outcomes) == [Outcome.RACE] * 5 + [Outcome.ROTATED]
+
+
 async def test_a_lock_is_not_waited_for_longer_than_agreed() -> None:
     async with far_store(busy_timeout=0.3) as far:
         client = await log_in(far.stores, far.user)
