@@ -14,7 +14,7 @@ from support.relay import Relay, relay_to
 from support.stores import POLICY, Client, a_user, log_in
 
 from gateway.credentials.user import User
-from gateway.errors import StoreBusy, StoreUnavailable
+from gateway.errors import NotFound, StoreBusy, StoreUnavailable
 from gateway.sessions.decision import Outcome
 from gateway.sessions.session import Channel, RevokeReason
 from gateway.stores.bundle import Stores
@@ -105,6 +105,31 @@ async def test_a_commit_whose_answer_was_lost_stands(far: Far) -> None:
 
     await eventually(committed)
     assert (await client.present(1)).decision.outcome is Outcome.DEAD
+
+
+async def test_a_read_that_was_lost_is_told_and_can_be_repeated(far: Far) -> None:
+    far.relay.lose_request = b"unlikely-name"
+    with pytest.raises(StoreUnavailable):
+        await far.stores.users.list_users(after="unlikely-name")
+    assert await far.stores.users.list_users() == (far.user,)
+
+
+async def test_a_refusal_whose_rollback_was_lost_is_still_that_refusal(far: Far) -> None:
+    far.relay.lose_request = b"ROLLBACK"
+    with pytest.raises(NotFound):
+        await far.stores.users.set_active("nobody", False)
+    assert await far.stores.users.list_users() == (far.user,)
+
+
+async def test_a_call_cancelled_in_its_rollback_gives_its_connection_back() -> None:
+    async with far_store(pool=1) as small:
+        small.relay.stall_at = b"ROLLBACK"
+        call = asyncio.ensure_future(small.stores.users.set_active("nobody", False))
+        await eventually(small.relay.is_stalled)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        small.relay.running.set()
+        assert await small.stores.users.list_users() == (small.user,)
 
 
 async def test_a_retry_whose_commit_was_lost_hands_out_the_same_successor(far: Far) -> None:

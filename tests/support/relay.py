@@ -11,7 +11,8 @@ class Relay:
     """Passes bytes on until told otherwise.
 
     `lose_answer_to` and `lose_request`: the next request that holds these bytes is passed on and its answer is not, or
-    is not passed on at all; either way the connection ends. `running` cleared: answers wait.
+    is not passed on at all; either way the connection ends. `running` cleared: answers wait, from the moment a request
+    holds the bytes of `stall_at` if that is set.
     """
 
     def __init__(self, port: int) -> None:
@@ -19,6 +20,7 @@ class Relay:
         self.port = 0
         self.lose_answer_to: bytes | None = None
         self.lose_request: bytes | None = None
+        self.stall_at: bytes | None = None
         self.running = asyncio.Event()
         self.running.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -38,6 +40,9 @@ class Relay:
                     return
                 if self.lose_answer_to is not None and self.lose_answer_to in data:
                     self.lose_answer_to, state["mute"] = None, True
+                if self.stall_at is not None and self.stall_at in data:
+                    self.stall_at = None
+                    self.running.clear()
                 up_writer.write(data)
 
         async def answers() -> None:
@@ -58,6 +63,10 @@ class Relay:
             for end in (writer, up_writer):
                 end.transport.abort()
             self._tasks.discard(task)
+
+    async def is_stalled(self) -> bool:
+        """Whether answers wait."""
+        return not self.running.is_set()
 
     async def close(self) -> None:
         """End every connection."""
