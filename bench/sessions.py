@@ -22,6 +22,7 @@ from gateway.sessions.session import Channel
 from gateway.settings.loader import load
 
 PASSWORD = "correct horse battery staple"
+AT_ONCE = 64
 
 
 async def make(config: Path, count: int, *, access: bool, passwords: bool) -> list[str | None]:
@@ -33,10 +34,13 @@ async def make(config: Path, count: int, *, access: bool, passwords: bool) -> li
         context = RequestContext("bench", facts, clock.monotonic())
         hashed = await PasswordHasher().hash(PASSWORD) if passwords else None
 
+        at_once = asyncio.Semaphore(AT_ONCE)
+
         async def start(number: int) -> str | None:
             name = f"user-{number}" if passwords else f"bench-{uuid.uuid4()}"
-            user = await gateway.users.add_hashed(gateway.users.new_user(name), hashed)
-            issued = await gateway.sessions.start(user, Channel.BODY, context, ("pwd",))
+            async with at_once:
+                user = await gateway.users.add_hashed(gateway.users.new_user(name), hashed)
+                issued = await gateway.sessions.start(user, Channel.BODY, context, ("pwd",))
             return issued.access_token if access else issued.refresh_token
 
         return await asyncio.gather(*(start(number) for number in range(count)))

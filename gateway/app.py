@@ -21,7 +21,7 @@ from gateway.credentials.hasher import PasswordHasher
 from gateway.credentials.passwords import PasswordPolicy
 from gateway.credentials.pool import default_permits
 from gateway.credentials.users import UserService
-from gateway.deployment import lock_timeout, open_master
+from gateway.deployment import clock_difference, clock_tolerance, lock_timeout, open_master
 from gateway.errors import GatewayError
 from gateway.events import Event, Level, Name
 from gateway.proxy.authenticate import ProxyAuthenticator
@@ -143,6 +143,7 @@ class Gateway:
         return {
             "serving": None if self._serving else "not serving (starting or draining)",
             "database": await self._database_problem(),
+            "clock": await self._clock_problem(),
             "revocation feed": None if staleness <= STALE_AFTER else f"not read for {staleness:.0f} s",
         }
 
@@ -272,6 +273,15 @@ class Gateway:
         for job in self._jobs:
             await tasks.cancel(job)
 
+    async def _clock_problem(self) -> str | None:
+        """Rotation is reckoned in the store's time, tokens in ours."""
+        try:
+            apart = await clock_difference(self.stores, self.clock)
+        except GatewayError as error:
+            return error.debug or error.title
+        allowed = clock_tolerance(self.settings)
+        return None if apart <= allowed else f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
+
     async def _database_problem(self) -> str | None:
         try:
             await self.stores.database.ping()
@@ -289,7 +299,9 @@ class Gateway:
 async def open_gateway(settings: Settings, clock: Clock) -> AsyncIterator[Gateway]:
     """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line."""
     async with AsyncExitStack() as stack:
-        stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings))
+        stores = await open_stores(
+            settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings), pool=settings.storage.pool
+        )
         stack.push_async_callback(stores.database.close)
         logging = settings.logging
         telemetry = configure(

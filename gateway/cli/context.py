@@ -133,7 +133,8 @@ async def open_deployment(settings: Settings, clock: Clock | None = None) -> Asy
     from gateway.telemetry.events import EventLog
 
     clock = clock or SystemClock()
-    stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings))
+    storage = settings.storage
+    stores = await open_stores(storage.database, clock=clock, busy_timeout=lock_timeout(settings), pool=storage.pool)
     activity = Activity(stores.events, clock, keep=settings.logging.events_keep)
     deployment = Deployment(settings, clock, stores, EventLog(clock, activity=activity))
     try:

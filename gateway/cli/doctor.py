@@ -18,10 +18,10 @@ import click
 from gateway.cli import EXIT_FAILURE, output
 from gateway.cli.context import Deployment, config_option, find_config, open_deployment, run_async
 from gateway.clock import Clock, SystemClock
-from gateway.deployment import master_key_path
+from gateway.deployment import clock_difference, clock_tolerance, master_key_path
 from gateway.errors import BadGateway, CannotStart, GatewayError
 from gateway.settings.loader import ConfigError, Loaded, load
-from gateway.stores.factory import sqlite_path
+from gateway.stores.factory import examine
 from gateway.tokens.key_service import KeyState
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from gateway.settings.model import Settings
 
 _PROOF: Final = b"doctor"
-_LEAST_SKEW: Final = 0.5
-"""Seconds two clocks may differ whatever the window is: reading them takes time as well."""
 
 
 class Status(StrEnum):
@@ -102,7 +100,7 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     """The database and what lies in it. Without it there is nothing else to look at."""
     async with AsyncExitStack() as stack:
         try:
-            name = _existing_database(settings)
+            name = await examine(settings.storage.database)
             deployment = await stack.enter_async_context(open_deployment(settings, clock))
             await deployment.stores.database.ping()
         except GatewayError as error:
@@ -118,16 +116,6 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         else:
             yield Finding("signing key", Status.SKIPPED, "needs the master key")
         yield await _clock(deployment)
-
-
-def _existing_database(settings: Settings) -> str:
-    """What to call the database; opening it would make one where there is none."""
-    if settings.storage.database == "memory:":
-        return "memory"
-    path = sqlite_path(settings.storage.database)
-    if not path.exists():
-        raise CannotStart(f"the database {path.absolute()} does not exist: `gateway serve` makes it when it starts")
-    return str(path)
 
 
 async def _master_key(deployment: Deployment) -> Finding:
@@ -164,15 +152,11 @@ async def _signing_key(deployment: Deployment) -> Finding:
 
 async def _clock(deployment: Deployment) -> Finding:
     """The store's clock against this machine's; rotation windows are reckoned in the former."""
-    clock = deployment.clock
     try:
-        before = clock.now()
-        there = await deployment.stores.sessions.now()
-        after = clock.now()
+        apart = await clock_difference(deployment.stores, deployment.clock)
     except GatewayError as error:
         return _failed("clock", _reason(error))
-    apart = max(before - there, there - after, 0.0)
-    allowed = max(deployment.settings.sessions.in_flight_window / 8, _LEAST_SKEW)
+    allowed = clock_tolerance(deployment.settings)
     detail = f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
     return Finding("clock", Status.OK if apart <= allowed else Status.FAILED, detail)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from gateway.settings.check_database import check_database
 from gateway.settings.check_headers import fold
 from gateway.settings.check_routes import check_routes
 from gateway.settings.check_server import check_server, is_loopback
@@ -39,13 +39,7 @@ def run(settings: Settings, route_index: Sequence[int], *, listener_files: bool 
 
 def _storage(settings: Settings, report: Report) -> None:
     storage = settings.storage
-    scheme = storage.database.partition(":")[0].partition("+")[0].lower()
-    place = ("storage", "database")
-    if scheme in {"postgresql", "postgres"}:
-        report.later(place, "PostgreSQL", "use sqlite:///gateway.db")
-    elif storage.database != "memory:" and not re.fullmatch(r"sqlite:///[^\0]+", storage.database):
-        hint = "write sqlite:///gateway.db or sqlite:////var/lib/gateway/gateway.db"
-        report.error(place, "is not a database URL", hint)
+    check_database(storage, report)
     if storage.redis is not None:
         report.later(("storage", "redis"), "Redis", "leave it null")
     if storage.sessions is not SessionsIn.DATABASE:

@@ -83,15 +83,23 @@ class StorageSettings(Section):
 
     database: Annotated[Text, Secret()] = Field(
         default="sqlite:///gateway.db",
-        description="sqlite:///relative.db, sqlite:////absolute.db, or memory: (forgotten at exit).",
+        description=(
+            "sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host/db, or memory: (forgotten at exit)."
+        ),
     )
     database_file: Text | None = Field(default=None, description="A file that holds `database`.")
+    pool: Annotated[Count, Field(ge=1, le=1000)] = Field(
+        default=10, description="PostgreSQL: the most connections of a worker, beside one that listens."
+    )
     redis: Annotated[Text, Secret()] | None = Field(default=None, description="redis:// or rediss:// URL.")
     redis_file: Text | None = Field(default=None, description="A file that holds `redis`.")
     sessions: SessionsIn = Field(default=SessionsIn.DATABASE, description="Where sessions live.")
     master_key_file: Text | None = Field(
         default=None,
-        description="File with the master key, 32 bytes base64. null: beside the SQLite file, made (0600) when absent.",
+        description=(
+            "File with the master key, 32 bytes base64; required with PostgreSQL, the same for every gateway."
+            " null: beside the SQLite file, made (0600) when absent."
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from gateway.sessions.ports import Created, Ended, FeedEntry, FeedKind, Receipt,
 from gateway.sessions.rotation import decide
 from gateway.sessions.session import RevokeReason, Session
 from gateway.stores import transitions
+from gateway.stores.codec import session_of, session_values, user_of
 from gateway.stores.sqlite import writes
 from gateway.stores.sqlite.codec import (
     INSERT_SESSION,
@@ -20,10 +21,7 @@ from gateway.stores.sqlite.codec import (
     USER_COLUMNS,
     history_of,
     history_text,
-    session_of,
     session_update,
-    session_values,
-    user_of,
 )
 from gateway.stores.sqlite.feed import FeedWatch
 from gateway.stores.sqlite.lane import Reader, Transaction

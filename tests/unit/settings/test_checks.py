@@ -28,6 +28,7 @@ def routes(*lines: str) -> str:
 GOOD_ROUTE_WITH_LIMITS = """
 routes: [{name: a, match: {path: /a/}, upstream: 'http://h', limits: {rate: {requests: 9, per: 1s}, concurrency: 3}}]
 """
+KEY = "master_key_file: k"
 GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
 SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
 
@@ -66,7 +67,13 @@ SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
         ("server: {public_url: 'https://exam_ple.com'}", "server.public_url", "is not a host name"),
         ("server: {trusted_proxies: [everyone]}", "server.trusted_proxies[0]", "is not an address or a CIDR"),
         ("server: {trusted_proxies: [10.0.0.1/8]}", "server.trusted_proxies[0]", "write 10.0.0.0/8"),
-        ("storage: {database: 'postgresql://u:p@h/d'}", "storage.database", "PostgreSQL is not supported"),
+        ("storage: {database: 'postgresql://u:p@h/d'}", "storage.master_key_file", "is needed with PostgreSQL"),
+        (f"storage: {{database: 'postgresql://u@h', {KEY}}}", "storage.database", "names no database"),
+        (f"storage: {{database: 'postgresql:/u@h/d', {KEY}}}", "storage.database", "is not a database URL"),
+        (f"storage: {{database: 'postgresql+asyncpg://u@h/d', {KEY}}}", "storage.database", "is not a database URL"),
+        (f"storage: {{database: 'postgresql://[u@h/d', {KEY}}}", "storage.database", "is not a database URL"),
+        (f"storage: {{database: 'postgres://h/d?pgbouncer=maybe', {KEY}}}", "storage.database", "pgbouncer="),
+        (f"storage: {{database: 'postgres://h/d', {KEY}, pool: 0}}", "storage.pool", "must be at least 1"),
         ("storage: {database: 'gateway.db'}", "storage.database", "is not a database URL"),
         ("storage: {database: 'sqlite://gateway.db'}", "storage.database", "is not a database URL"),
         ("storage: {database: 'sqlite:///'}", "storage.database", "is not a database URL"),
@@ -252,6 +259,9 @@ def test_routes_that_differ_in_host_method_or_slash_stand_beside_each_other(tmp_
         ("server: {listen: 'unix:/run/x.sock'}", "server.listen"),
         ("server: {public_url: 'https://a.org'}\nauth: {cookie: {secure: false}}", "auth.cookie.secure"),
         ("server: {public_url: 'http://a.org'}", "server.public_url"),
+        (f"storage: {{database: 'postgresql://u@db.internal/d', {KEY}}}", "storage.database"),
+        (f"storage: {{database: 'postgresql://u@127.0.0.1,h2:5433/d?sslmode=require', {KEY}}}", "storage.database"),
+        (f"storage: {{database: 'postgresql:///d?host=db.internal', {KEY}}}", "storage.database"),
     ],
 )
 def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, text: str, path: str) -> None:
@@ -269,6 +279,10 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, text: str, path: str)
         "server: {public_url: 'https://www.a.org'}\nauth: {cookie: {domain: a.org, same_site: none}}",
         "auth: {allowed_origins: ['https://APP.example.com:443', 'http://localhost:5173']}",
         "storage: {database: 'memory:'}",
+        f"storage: {{database: 'postgresql://u:p@h1,h2:5433/d?sslmode=verify-full', {KEY}}}",
+        f"storage: {{database: 'postgres://u@[::1]:5432/d?pgbouncer=true', {KEY}, pool: 50}}",
+        f"storage: {{database: 'postgresql:///d?host=/run/postgresql', {KEY}}}",
+        f"storage: {{database: 'postgresql://u@localhost/?dbname=d', {KEY}}}",
         "server: {admin_listen: null}",
         "server: {admin_listen: 'unix:/run/a.sock', trusted_proxies: [unix], proxy_protocol: [unix, 10.0.0.5]}",
         GOOD_ROUTE_WITH_LIMITS,
