@@ -13,11 +13,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import uvloop
 
-from gateway.runtime.accepting import Acceptor, Counts, Turns, make_counts
+from gateway.runtime.acceptor import Acceptor
+from gateway.runtime.turns import Counts, Turns, make_counts
 
 WORKERS, CONNECTIONS, ROUNDS = 2, 64, 10
 COUNTS, NUMBERS = make_counts(WORKERS), os.pipe()
@@ -53,6 +54,18 @@ class Echo(asyncio.Protocol):
         self.transport.write(b"%d\n" % os.getpid())  # type: ignore[attr-defined]
 
 
+class AllAdmitted:
+    """In the place of the front."""
+
+    def admit(self, peer: str | None, named: object) -> Echo:
+        client = Echo()
+        Echo.open.add(client)
+        return client
+
+    def give_up(self, client: Echo) -> None:
+        Echo.open.discard(client)
+
+
 async def serve_by_loop(sock: socket.socket) -> None:
     await asyncio.get_running_loop().create_server(Echo, sock=sock)
     await asyncio.Event().wait()
@@ -79,7 +92,7 @@ async def serve_one_by_one(sock: socket.socket) -> None:
 async def serve_in_turn(sock: socket.socket) -> None:
     """As the gateway does it."""
     counts, number = Counts(COUNTS), int.from_bytes(os.read(NUMBERS[0], 1))
-    Acceptor(sock, Echo, Turns(lambda: len(Echo.open), counts, number))
+    Acceptor(cast("Any", AllAdmitted()), sock, turns=Turns(lambda: len(Echo.open), counts, number))
     await asyncio.Event().wait()
 
 

@@ -9,9 +9,26 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: the process at the head of it and the port it listens on."""
+
+    pid: int
+    port: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all its processes so far."""
+        return cpu_seconds(self.pid)
+
+    def rss_kib(self) -> float:
+        """Resident memory of all its processes, KiB."""
+        return rss_mib(self.pid) * 1024
 
 
 def free_port() -> int:
@@ -46,13 +63,19 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of `pid` and its descendants so far."""
-    total = 0
-    for member in family(pid):
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / TICK
+    """User and system time of `pid` and its descendants so far; to the nanosecond where the kernel says (schedstat)."""
+    return sum(_cpu_seconds(member) for member in family(pid))
+
+
+def _cpu_seconds(pid: int) -> float:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        threads = [path.read_text().split()[0] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        if threads and any(map(int, threads)):
+            return sum(map(int, threads)) / 1e9
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+    return 0.0
 
 
 def rss_mib(pid: int) -> float:
@@ -72,7 +95,10 @@ def server(
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env)
         try:
-            wait_for_port(port, process)
+            try:
+                wait_for_port(port, process)
+            except RuntimeError as problem:
+                raise RuntimeError(f"{problem}\n{log.read_text()[-2000:]}") from None
             yield process
         finally:
             process.send_signal(signal.SIGTERM)

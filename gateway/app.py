@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from aiohttp import web
 
 from gateway import policies, tasks
+from gateway.admin_api.exposition import Snapshot
 from gateway.admin_api.health import build_admin
 from gateway.clock import Clock
 from gateway.credentials.hasher import PasswordHasher
+from gateway.credentials.pool import default_permits
 from gateway.credentials.users import UserService
-from gateway.deployment import lock_timeout, open_master
+from gateway.deployment import clock_difference, clock_tolerance, lock_timeout, open_master
 from gateway.errors import GatewayError
 from gateway.events import Event, Level, Name
 from gateway.faces import VERIFIED_TOKENS, Core, Faces, build_faces
@@ -28,8 +31,10 @@ from gateway.sessions.service import SessionService
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
 from gateway.stores.factory import open_stores
+from gateway.stores.timed import timed
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.logging import Telemetry, configure
+from gateway.telemetry.metrics import Family, Kind, merged
 from gateway.telemetry.ports import Exclusive
 from gateway.throttle.login import LoginThrottle
 from gateway.throttle.refresh import RefreshThrottle
@@ -51,14 +56,7 @@ LEAVE: Final = 1.0
 class Gateway:
     """A gateway that is ready to serve: hand `front` to a listener. Made by `open_gateway`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        stores: Stores,
-        telemetry: Telemetry,
-        clock: Clock,
-        hash_permits: int | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, stores: Stores, telemetry: Telemetry, clock: Clock) -> None:
         self.settings = settings
         self.stores = stores
         self.telemetry = telemetry
@@ -67,7 +65,10 @@ class Gateway:
         self.index = RevocationIndex()
         self.receipts = ReceiptQueue(stores.sessions, clock, self.events)
         self.follower = RevocationFollower(stores.sessions, self.index, clock, self.events)
-        self.hasher = PasswordHasher(permits=hash_permits)
+        hashing = settings.passwords.hashing
+        self.hasher = PasswordHasher(
+            permits=hashing.permits or default_permits(settings.server.workers), queue=hashing.queue
+        )
         self.warnings: tuple[str, ...] = ()
         self.front: Front
         self.keys: KeyService
@@ -90,6 +91,11 @@ class Gateway:
     def sessions(self) -> SessionService:
         """What can be done to sessions, under the configuration in force."""
         return self._faces.sessions
+
+    @property
+    def verified(self) -> VerifiedTokenCache[bytes]:
+        """Access tokens that were found good."""
+        return self._core.cache
 
     @property
     def login_throttle(self) -> LoginThrottle:
@@ -116,7 +122,9 @@ class Gateway:
         self._faces = await build_faces(self._core, settings)
         stack.push_async_callback(self._close_faces)
         stack.callback(self.index.subscribe(self.proxy.streams.revoked))
+        self.proxy.start()
         self.front = Front(self.proxy)
+        self._read_gauges()
         stack.push_async_callback(self._stop_jobs)
         self._every(KEYS_EVERY, "signing keys", self.keys.refresh_if_due)
         self._every(CLEANUP_EVERY, "cleanup", self._clean_up)
@@ -131,20 +139,24 @@ class Gateway:
         faces = await build_faces(self._core, settings, self._faces)
         return lambda: self._change_over(faces)
 
-    async def drain(self, seconds: float) -> None:
-        """Leave gently: connections that stay get their next answer with `Connection: close`; who is idle after a
-        moment is closed, further requests are answered 503, and requests under way have `seconds` to finish.
-        """
+    async def leave(self) -> None:
+        """Begin to stop gently: for a moment connections that stay get their next answer with `Connection: close`."""
         self._serving = False
         await self.front.leave(LEAVE)
+
+    async def drain(self, seconds: float) -> None:
+        """Close who is idle, answer further requests 503, and give those under way `seconds` to finish."""
         self.front.drain()
         await self.front.shutdown(seconds)
-        if self.telemetry.access is not None:
-            self.telemetry.access.flush()
+        self.telemetry.access.flush()
 
     async def checks(self) -> Mapping[str, str | None]:
         """Readiness, per check None or what is wrong."""
-        return {**self.quick_checks(), "database": await self._database_problem()}
+        return {
+            **self.quick_checks(),
+            "database": await self._database_problem(),
+            "clock": await self._clock_problem(),
+        }
 
     def quick_checks(self) -> dict[str, str | None]:
         """The checks that await nothing."""
@@ -154,13 +166,45 @@ class Gateway:
             "revocation feed": None if staleness <= STALE_AFTER else f"not read for {staleness:.0f} s",
         }
 
-    def admin(self, others: Callable[[], Mapping[str, str | None]] = dict) -> web.Application:
-        """The application of the admin listener; `others` are checks that are made elsewhere."""
+    def admin(
+        self, others: Callable[[], Mapping[str, str | None]] = dict, elsewhere: Snapshot | None = None
+    ) -> web.Application:
+        """The application of the admin listener; `others` are checks that are made elsewhere, `elsewhere` gives what is
+        counted there.
+        """
 
         async def checks() -> Mapping[str, str | None]:
             return {**await self.checks(), **others()}
 
-        return build_admin(checks)
+        async def snapshot() -> Iterable[Family]:
+            return self.counted() if elsewhere is None else merged([await elsewhere(), self.counted()])
+
+        return build_admin(checks, snapshot)
+
+    def counted(self) -> list[Family]:
+        """What this process has counted."""
+        self.telemetry.access.flush()
+        return self.telemetry.metrics.snapshot()
+
+    def _read_gauges(self) -> None:
+        """What is asked for when somebody looks, not counted all the time. The proxy may be another then."""
+        read, cache = self.telemetry.metrics.read_from, self._core.cache
+        gauge, counter = Kind.GAUGE, Kind.COUNTER
+        read(
+            "gateway_revocation_staleness_seconds",
+            "Since the revocation feed was last read.",
+            Kind.GREATEST,
+            self.follower.staleness,
+        )
+        read("gateway_client_connections", "Open, of clients.", gauge, lambda: len(self.front.connections))
+        read("gateway_upstream_connections", "Open, to backends.", gauge, lambda: self.proxy.open_upstream_connections)
+        read(
+            "gateway_open_streams", "Event streams and WebSockets of sessions.", gauge, lambda: len(self.proxy.streams)
+        )
+        read("gateway_receipts_waiting", "Receipts not yet written.", gauge, lambda: len(self.receipts))
+        read("gateway_verified_tokens", "Access tokens remembered as verified.", gauge, lambda: len(cache))
+        read("gateway_token_verifications", "Access tokens not found there.", counter, lambda: cache.misses)
+        read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
     def _make_core(self, refresh_tokens: RefreshTokens) -> Core:
         settings, ring = self.settings, self.keys.ring
@@ -223,6 +267,15 @@ class Gateway:
         for job in self._jobs:
             await tasks.cancel(job)
 
+    async def _clock_problem(self) -> str | None:
+        """Rotation is reckoned in the store's time, tokens in ours."""
+        try:
+            apart = await clock_difference(self.stores, self.clock)
+        except GatewayError as error:
+            return error.debug or error.title
+        allowed = clock_tolerance(self.settings)
+        return None if apart <= allowed else f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
+
     async def _database_problem(self) -> str | None:
         try:
             await self.stores.database.ping()
@@ -238,15 +291,16 @@ class Gateway:
 
 @asynccontextmanager
 async def open_gateway(
-    settings: Settings, clock: Clock, *, exclusive: Exclusive | None = None, hash_permits: int | None = None
+    settings: Settings, clock: Clock, *, exclusive: Exclusive | None = None
 ) -> AsyncIterator[Gateway]:
     """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line.
 
-    `exclusive` keeps other processes from writing to the same stdout in the middle of our lines; `hash_permits` is how
-    many passwords are hashed at once (None: one for each CPU but one).
+    `exclusive` keeps other processes from writing to the same stdout in the middle of our lines.
     """
     async with AsyncExitStack() as stack:
-        stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings))
+        stores = await open_stores(
+            settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings), pool=settings.storage.pool
+        )
         stack.push_async_callback(stores.database.close)
         logging = settings.logging
         telemetry = configure(
@@ -258,6 +312,6 @@ async def open_gateway(
             exclusive=exclusive,
         )
         stack.push_async_callback(telemetry.close)
-        gateway = Gateway(settings, stores, telemetry, clock, hash_permits)
+        gateway = Gateway(settings, timed(stores, telemetry.metrics.store_call), telemetry, clock)
         await gateway.open(stack)
         yield gateway

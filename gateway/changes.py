@@ -15,6 +15,7 @@ from gateway import policies
 from gateway.errors import MethodNotAllowed
 from gateway.protection import Protection, protection_of, weaker_value
 from gateway.proxy.route_table import RouteSpec, RouteTable
+from gateway.route_protection import weaker_key
 from gateway.settings.model import Settings
 from gateway.settings.secrets import leaves, shown_settings
 
@@ -39,6 +40,10 @@ _HOW: Final[dict[Path, How]] = {
     ("server", "worker_timeout"): How.SWAP,
     ("server", "workers"): How.ROLL,
     ("server", "cpu_affinity"): How.ROLL,
+    ("server", "dns_ttl"): How.ROLL,
+    ("server", "tls"): How.ROLL,
+    ("server", "proxy_protocol"): How.ROLL,
+    ("server", "limits"): How.ROLL,
     ("storage",): How.RESTART,
     ("tokens",): How.ROLL,
     ("sessions",): How.SWAP,
@@ -47,6 +52,7 @@ _HOW: Final[dict[Path, How]] = {
     ("identity",): How.SWAP,
     ("throttle",): How.SWAP,
     ("passwords",): How.SWAP,
+    ("passwords", "hashing"): How.ROLL,
     ("logging",): How.ROLL,
     ("logging", "level"): How.SWAP,
     ("logging", "access_log"): How.SWAP,
@@ -90,7 +96,7 @@ def merged(before: Settings, after: Settings, most: How) -> Settings:
     for path, _ in list(leaves(document)):
         keys = tuple(map(str, path))
         if how(keys) > most:
-            _put(document, keys, _get(kept, keys))
+            _keep(document, kept, keys)
     return Settings.model_validate(document)
 
 
@@ -128,6 +134,8 @@ def _text(value: object) -> str:
         return "null"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_text(inner)}' for key, inner in value.items())}}}"
     return str(value)
 
 
@@ -168,7 +176,10 @@ def _route(name: str, was: Protection, now: Protection) -> Iterator[Change]:
 
 
 _PROTECTION_KEYS: Final = frozenset({"auth", "require", "revocation", "allow_encoded_slash", "passive"})
-_SHOWN: Final = frozenset({"match", "upstream", "timeouts", "limits", "retries", "strip_prefix", "preserve_host"})
+_SHOWN: Final = frozenset(
+    {"match", "upstream", "timeouts", "limits", "retries", "strip_prefix", "preserve_host", "health", "breaker"}
+    | {"upstream_tls"}
+)
 """Keys of a route whose values may stand in a log; of others, only that they changed."""
 
 
@@ -178,14 +189,16 @@ def _other_keys(name: str, was: dict[str, Any], now: dict[str, Any]) -> Iterator
         if key in _PROTECTION_KEYS or old == value:
             continue
         if key not in _SHOWN:
-            yield Change("routes", f"route {name}: {key} changed")
+            yield Change("routes", f"route {name}: {key} changed", weakens=weaker_key((key,), old, value))
         elif isinstance(value, dict) and isinstance(old, dict):
             for inner in value:
                 if old.get(inner) != value[inner]:
                     text = f"route {name}: {key}.{inner}: {_text(old.get(inner))} → {_text(value[inner])}"
-                    yield Change("routes", text)
+                    weakens = weaker_key((key, inner), old.get(inner), value[inner])
+                    yield Change("routes", text, weakens=weakens)
         else:
-            yield Change("routes", f"route {name}: {key}: {_plain(old)} → {_plain(value)}")
+            text = f"route {name}: {key}: {_plain(old)} → {_plain(value)}"
+            yield Change("routes", text, weakens=weaker_key((key,), old, value))
 
 
 def _plain(value: object) -> str:
@@ -247,6 +260,15 @@ def _get(document: Any, path: Path) -> Any:
     for part in path:
         document = document.get(part) if isinstance(document, dict) else None
     return document
+
+
+def _keep(document: dict[str, Any], kept: dict[str, Any], keys: Path) -> None:
+    """The old value at `keys`, or that of the section around it that was not there."""
+    for depth in range(1, len(keys)):
+        if not isinstance(_get(kept, keys[:depth]), dict):
+            keys = keys[:depth]
+            break
+    _put(document, keys, _get(kept, keys))
 
 
 def _put(document: dict[str, Any], path: Path, value: object) -> None:

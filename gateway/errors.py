@@ -9,12 +9,13 @@ class GatewayError(Exception):
     """Base of everything the gateway answers or exits with.
 
     `detail` is shown to clients and must be constant enough to leak nothing; `debug` goes to the log only.
-    `retry_after` is in seconds.
+    `retry_after` is in seconds, `headers` are more headers of the answer.
     """
 
     code: ClassVar[str] = "server_error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+    headers: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, detail: str | None = None, *, debug: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(debug or detail or self.title)

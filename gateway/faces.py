@@ -98,7 +98,12 @@ async def build_faces(core: Core, settings: Settings, before: Faces | None = Non
         identity = before.identity
     else:
         identity = IdentityHeaders(policies.identity_headers(settings))
-    proxy = _proxy(core, settings, identity, api, addresses, ids)
+    authenticator = _authenticator(core, identity)
+    log, events = core.telemetry.access, core.telemetry.events
+    until, known = sessions.access_until, before.proxy if before is not None else None
+    proxy = Proxy(
+        _policy(settings, identity), authenticator, api, log, events, addresses, ids, core.clock, until, before=known
+    )
     return Faces(settings, identity, users, sessions, runner, proxy)
 
 
@@ -145,15 +150,8 @@ def _services(
     )
 
 
-def _proxy(
-    core: Core,
-    settings: Settings,
-    identity: IdentityHeaders,
-    api: web.Application,
-    addresses: ClientAddress,
-    ids: RequestIds,
-) -> Proxy:
-    authenticator = ProxyAuthenticator(
+def _authenticator(core: Core, identity: IdentityHeaders) -> ProxyAuthenticator:
+    return ProxyAuthenticator(
         core.verifier,
         core.keys.ring,
         core.cache,
@@ -164,22 +162,15 @@ def _proxy(
         core.clock,
         core.follower.staleness,
     )
-    policy = ProxyPolicy(
+
+
+def _policy(settings: Settings, identity: IdentityHeaders) -> ProxyPolicy:
+    return ProxyPolicy(
         policies.route_specs(settings),
         identity,
         cookies=(policies.cookie_policy(settings).raw_name,),
         forward_authorization=settings.identity.forward_authorization,
         reserved_prefix=settings.auth.prefix,
+        dns_ttl=settings.server.dns_ttl,
+        limits=policies.client_limits(settings),
     )
-    logging = settings.logging
-    access_log = core.telemetry.access_log(logging.level.value, wanted=logging.access_log) or _NoAccessLog()
-    return Proxy(policy, authenticator, api, access_log, core.telemetry.events, addresses, ids, core.clock)
-
-
-class _NoAccessLog:
-    """For `logging.access_log: false`."""
-
-    __slots__ = ()
-
-    def request(self, *_: object) -> None:
-        """Write nothing."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from gateway.proxy.breaker import BreakerPolicy
+from gateway.proxy.header_rules import HeaderRules
+from gateway.proxy.health import HealthPolicy
+from gateway.proxy.ports import ClientLimits
+from gateway.proxy.request_limits import RequestLimits
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
+from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.sessions.policy import RotationPolicy
 from gateway.settings.model import Rate, RevocationMode, Route, Settings
+from gateway.settings.route import HeaderChanges
 from gateway.throttle.gcra import Limit
 from gateway.throttle.policy import ThrottlePolicy
 from gateway.web.cookies import CookiePolicy
@@ -58,6 +65,33 @@ def identity_headers(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple((header, claim.value) for header, claim in settings.identity.headers.items())
 
 
+def _health(route: Route) -> HealthPolicy | None:
+    health = route.health
+    if health.path is None:
+        return None
+    return HealthPolicy(
+        path=health.path,
+        interval=health.interval,
+        timeout=health.timeout,
+        healthy_after=health.healthy_after,
+        unhealthy_after=health.unhealthy_after,
+        expect=frozenset(health.expect),
+    )
+
+
+def _breaker(route: Route) -> BreakerPolicy | None:
+    breaker = route.breaker
+    if breaker is None:
+        return None
+    return BreakerPolicy(
+        failures=breaker.failures,
+        open_for=breaker.open_for,
+        longest=breaker.longest,
+        statuses=frozenset(breaker.statuses),
+        last=breaker.last,
+    )
+
+
 def _limit(rate: Rate) -> Limit:
     return Limit(rate.attempts, rate.per)
 
@@ -82,4 +116,41 @@ def _route(route: Route) -> RouteSpec:
         idle_timeout=route.timeouts.idle,
         body_limit=route.limits.body,
         retries=route.retries,
+        total_timeout=route.timeouts.total,
+        response_limit=route.limits.response_body,
+        request_headers=_header_rules(route.request_headers),
+        response_headers=_header_rules(route.response_headers),
+        tls=UpstreamTls(**route.upstream_tls.model_dump()),
+        health=_health(route),
+        breaker=_breaker(route),
+        limits=_request_limits(route),
     )
+
+
+def _request_limits(route: Route) -> RequestLimits | None:
+    limits, rate = route.limits, route.limits.rate
+    if rate is None and not limits.concurrency and not limits.concurrency_per_client:
+        return None
+    return RequestLimits(
+        Limit(rate.requests, rate.per) if rate is not None else None, limits.concurrency, limits.concurrency_per_client
+    )
+
+
+def client_limits(settings: Settings) -> ClientLimits:
+    """What a client may take."""
+    limits = settings.server.limits
+    return ClientLimits(
+        keep_alive=limits.keep_alive,
+        head=limits.header_time,
+        stall=limits.stall,
+        fields=limits.headers,
+        head_size=limits.header_bytes,
+        body_rate=limits.body_rate,
+        body_window=limits.body_window,
+        connections=limits.connections,
+        connections_per_client=limits.connections_per_client,
+    )
+
+
+def _header_rules(changes: HeaderChanges) -> HeaderRules | None:
+    return HeaderRules(changes.set, changes.remove) if changes.set or changes.remove else None

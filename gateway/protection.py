@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from gateway.proxy.route_table import AuthMode, RouteSpec
 from gateway.settings.model import Rate, Settings
-from gateway.settings.types import split_listen
+from gateway.settings.server import TlsSettings
+from gateway.settings.types import split_listen, unix_path
 
 _STRENGTH: Final = {AuthMode.NONE: 0, AuthMode.OPTIONAL: 1, AuthMode.REQUIRED: 2}
 
@@ -110,9 +111,36 @@ def _any_rate(was: Rate, now: Rate) -> bool:
     return now.attempts > was.attempts or now.attempts / now.per > was.attempts / was.per
 
 
+def _wider_limit(was: int, now: int) -> bool:
+    """A most where 0 means that there is none."""
+    return was != 0 and (now == 0 or now > was)
+
+
+def _looser_mode(was: str, now: str) -> bool:
+    return bool(int(now, 8) & ~int(was, 8))
+
+
+def _looser_tls(was: TlsSettings | None, now: TlsSettings | None) -> bool:
+    if was is None or now is None:
+        return was is not None
+    older = was.min_version == "1.3" and now.min_version != "1.3"
+    return older or (was.client_ca_file is not None and now.client_ca_file is None)
+
+
 _WEAKER: Final[dict[tuple[str, ...], Callable[[Any, Any], bool]]] = {
     ("server", "admin_listen"): _reachable,
     ("server", "listen"): _reachable,
+    ("server", "socket_mode"): _looser_mode,
+    ("server", "tls"): _looser_tls,
+    ("server", "limits", "connections"): _wider_limit,
+    ("server", "limits", "connections_per_client"): _wider_limit,
+    ("server", "limits", "header_bytes"): _more,
+    ("server", "limits", "headers"): _more,
+    ("server", "limits", "header_time"): _more,
+    ("server", "limits", "keep_alive"): _more,
+    ("server", "limits", "stall"): _more,
+    ("server", "limits", "body_rate"): _less,
+    ("server", "limits", "body_window"): _more,
     ("tokens", "access_ttl"): _more,
     ("tokens", "key_rotation"): _more,
     ("sessions", "idle_ttl"): _more,
@@ -162,6 +190,8 @@ def _value(settings: Settings, path: tuple[str, ...]) -> Any:
 
 
 def _is_loopback(address: str) -> bool:
+    if unix_path(address) is not None:
+        return True
     try:
         host, _ = split_listen(address)
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

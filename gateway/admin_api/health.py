@@ -1,4 +1,4 @@
-"""Probes: /livez says the process turns, /readyz that requests would be served properly."""
+"""Probes: /livez says the process turns, /readyz that requests would be served properly; and /metrics."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
+from gateway.admin_api.exposition import Snapshot, metrics_handler
+
 Checks = Callable[[], Awaitable[Mapping[str, str | None]]]
 
 
-def build_admin(checks: Checks) -> web.Application:
+def build_admin(checks: Checks, snapshot: Snapshot) -> web.Application:
     """The admin application.
 
-    `checks` answers, per check, None when it passes or one sentence that says what is wrong.
+    `checks` answers, per check, None when it passes or one sentence that says what is wrong; `snapshot` what /metrics
+    shows.
     """
 
     async def live(_: web.Request) -> web.Response:
@@ -30,4 +33,5 @@ def build_admin(checks: Checks) -> web.Application:
     app = web.Application()
     app.router.add_get("/livez", live)
     app.router.add_get("/readyz", ready)
+    app.router.add_get("/metrics", metrics_handler(snapshot))
     return app

@@ -50,9 +50,14 @@ def find_config(flag: Path | None, env: Mapping[str, str] = os.environ) -> Path 
     return _DEFAULT_FILE if _DEFAULT_FILE.exists() else None
 
 
-def load_settings(config_path: Path | None, overrides: Mapping[str, object] | None = None) -> Loaded:
-    """The configuration in force for a command; warnings go to stderr. Raises `ConfigError` or `CannotStart`."""
-    loaded = load(find_config(config_path), os.environ, overrides)
+def load_settings(
+    config_path: Path | None, overrides: Mapping[str, object] | None = None, *, listens: bool = False
+) -> Loaded:
+    """The configuration in force for a command; warnings go to stderr. Raises `ConfigError` or `CannotStart`.
+
+    A command that does not listen must work for whoever may not read the listener's key, or while that is broken.
+    """
+    loaded = load(find_config(config_path), os.environ, overrides, listener_files=listens)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded
@@ -128,7 +133,8 @@ async def open_deployment(settings: Settings, clock: Clock | None = None) -> Asy
     from gateway.telemetry.events import EventLog
 
     clock = clock or SystemClock()
-    stores = await open_stores(settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings))
+    storage = settings.storage
+    stores = await open_stores(storage.database, clock=clock, busy_timeout=lock_timeout(settings), pool=storage.pool)
     activity = Activity(stores.events, clock, keep=settings.logging.events_keep)
     deployment = Deployment(settings, clock, stores, EventLog(clock, activity=activity))
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
@@ -17,18 +18,17 @@ import click
 from gateway.cli import EXIT_FAILURE, output
 from gateway.cli.context import Deployment, config_option, find_config, open_deployment, run_async
 from gateway.clock import Clock, SystemClock
-from gateway.deployment import master_key_path
-from gateway.errors import CannotStart, GatewayError
+from gateway.deployment import clock_difference, clock_tolerance, master_key_path
+from gateway.errors import BadGateway, CannotStart, GatewayError
 from gateway.settings.loader import ConfigError, Loaded, load
-from gateway.stores.factory import sqlite_path
+from gateway.stores.factory import examine
 from gateway.tokens.key_service import KeyState
 
 if TYPE_CHECKING:
+    from gateway.proxy.upstreams import Key
     from gateway.settings.model import Settings
 
 _PROOF: Final = b"doctor"
-_LEAST_SKEW: Final = 0.5
-"""Seconds two clocks may differ whatever the window is: reading them takes time as well."""
 
 
 class Status(StrEnum):
@@ -100,7 +100,7 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     """The database and what lies in it. Without it there is nothing else to look at."""
     async with AsyncExitStack() as stack:
         try:
-            name = _existing_database(settings)
+            name = await examine(settings.storage.database)
             deployment = await stack.enter_async_context(open_deployment(settings, clock))
             await deployment.stores.database.ping()
         except GatewayError as error:
@@ -116,16 +116,6 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         else:
             yield Finding("signing key", Status.SKIPPED, "needs the master key")
         yield await _clock(deployment)
-
-
-def _existing_database(settings: Settings) -> str:
-    """What to call the database; opening it would make one where there is none."""
-    if settings.storage.database == "memory:":
-        return "memory"
-    path = sqlite_path(settings.storage.database)
-    if not path.exists():
-        raise CannotStart(f"the database {path.absolute()} does not exist: `gateway serve` makes it when it starts")
-    return str(path)
 
 
 async def _master_key(deployment: Deployment) -> Finding:
@@ -162,54 +152,61 @@ async def _signing_key(deployment: Deployment) -> Finding:
 
 async def _clock(deployment: Deployment) -> Finding:
     """The store's clock against this machine's; rotation windows are reckoned in the former."""
-    clock = deployment.clock
     try:
-        before = clock.now()
-        there = await deployment.stores.sessions.now()
-        after = clock.now()
+        apart = await clock_difference(deployment.stores, deployment.clock)
     except GatewayError as error:
         return _failed("clock", _reason(error))
-    apart = max(before - there, there - after, 0.0)
-    allowed = max(deployment.settings.sessions.in_flight_window / 8, _LEAST_SKEW)
+    allowed = clock_tolerance(deployment.settings)
     detail = f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
     return Finding("clock", Status.OK if apart <= allowed else Status.FAILED, detail)
 
 
 async def _upstreams(settings: Settings) -> list[Finding]:
-    """Each backend once, all of them at the same time."""
-    routes: dict[str, list[str]] = {}
-    patience: dict[str, float] = {}
-    for route in settings.routes:
-        for upstream in route.upstream:
-            routes.setdefault(upstream.url, []).append(route.name)
-            patience[upstream.url] = max(patience.get(upstream.url, 0.0), route.timeouts.connect)
+    """Each backend once, all at the same time: connected to as the gateway does it, health path included."""
+    from gateway.policies import route_specs
+    from gateway.proxy.upstreams import key_of
+
+    routes: dict[Key, list[str]] = {}
+    patience: dict[Key, float] = {}
+    for route in route_specs(settings):
+        for upstream in route.upstreams:
+            key = key_of(route, upstream.url)
+            routes.setdefault(key, []).append(route.name)
+            patience[key] = max(patience.get(key, 0.0), route.connect_timeout)
     if not routes:
         return [Finding("upstream", Status.WARNING, "no route names one: every request is answered 404")]
-    problems = await asyncio.gather(*(_connect(url, patience[url]) for url in routes))
-    return [
-        Finding(
-            "upstream", Status.FAILED if problem else Status.OK, f"{url} ({', '.join(names)}): {problem or 'accepts'}"
-        )
-        for (url, names), problem in zip(routes.items(), problems, strict=True)
-    ]
+    problems = await asyncio.gather(*(_problem(key, patience[key]) for key in routes))
+    findings = []
+    for (key, names), problem in zip(routes.items(), problems, strict=True):
+        well = "accepts" if key[2] is None else f"accepts, {key[2].path} is well"
+        status = Status.FAILED if problem else Status.OK
+        findings.append(Finding("upstream", status, f"{key[0]} ({', '.join(names)}): {problem or well}"))
+    return findings
 
 
-async def _connect(url: str, seconds: float) -> str | None:
-    """What keeps a TCP connection from being made, None when nothing does."""
-    from gateway.proxy.endpoint import parse_url
+async def _problem(key: Key, seconds: float) -> str | None:
+    """What keeps a backend from being used, None when nothing does."""
+    from gateway.proxy import health
+    from gateway.proxy.endpoint import Endpoint
+    from gateway.proxy.response_head import ResponseRules
+    from gateway.proxy.upstream_tls import TlsContexts
 
-    address = parse_url(url)
+    url, tls, policy, _ = key
     try:
-        async with asyncio.timeout(seconds):
-            _, writer = await asyncio.open_connection(address.host, address.port)
-    except TimeoutError:
-        return f"no connection within {seconds:g} s"
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return None
+        endpoint = Endpoint(url, ResponseRules(), TlsContexts(tls) if url.startswith("https:") else None)
+    except CannotStart as error:
+        return _reason(error)
+    try:
+        (await endpoint.connect(seconds)).discard()
+        return await health.check(endpoint, policy) if policy is not None else None
+    except BadGateway as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, (ssl.SSLError, socket.gaierror)):
+            return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or str(cause)
+        return str(cause or f"no connection within {seconds:g} s")
+    finally:
+        endpoint.close()
+        await asyncio.sleep(0)  # the loop closes what was aborted
 
 
 def _failed(check: str, detail: str) -> Finding:

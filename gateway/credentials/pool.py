@@ -21,9 +21,10 @@ _NICENESS = 10
 _RETRY_AFTER = 2
 
 
-def default_permits() -> int:
-    """The cores this process may use but one, at least one."""
-    return max(1, (len(_usable_cpus()) or os.cpu_count() or 1) - 1)
+def default_permits(workers: int = 1) -> int:
+    """One worker's share of the cores this process may use but one, at least one. `workers` 0: as many as cores."""
+    cores = len(_usable_cpus()) or os.cpu_count() or 1
+    return max(1, (cores - 1) // (workers or cores))
 
 
 class HashPool:
@@ -80,5 +81,6 @@ def _usable_cpus() -> set[int]:
 def _settle(cpus: set[int]) -> None:
     """In a new thread: the event loop goes first when both want a core, and one it is bound to is not ours."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        mine = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, mine + _NICENESS))
         os.sched_setaffinity(0, cpus)

@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import HttpResponseParser
-from aiohttp.http_writer import HttpVersion10, HttpVersion11, StreamWriter
+from aiohttp.http_writer import HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
-from yarl import URL
 
 from gateway import tasks
 from gateway.errors import GatewayError, InvalidRequest, RequestTimeout
+from gateway.proxy.own_api import last_answer, run_application
+from gateway.proxy.pipeline import BUFFER, HEAD_END, Garbled, request_parser, reset, whole_requests
 from gateway.proxy.ports import Dispatcher, Exchange
+from gateway.proxy.proxy_protocol import Source
 from gateway.proxy.refusals import HeadTooLarge, TargetTooLong
+from gateway.proxy.slow_bodies import BodyWatch, has_large_head
 from gateway.proxy.timer import NEVER, LazyTimer
-from gateway.web.problem import render
 
-BUFFER: Final = 64 * 1024
-_MAX_LINE: Final = 8190
-_MAX_FIELD: Final = 32 * 1024
-_MAX_FIELDS: Final = 256
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
-_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class Message(Protocol):
-    """The C parser's messages, requests and responses alike."""
+    """The C parser's messages."""
 
     method: str
     path: str
-    code: int
-    reason: str
     version: tuple[int, int]
     raw_headers: tuple[tuple[bytes, bytes], ...]
     should_close: bool
@@ -54,58 +46,17 @@ HTTP_10: Final = HttpVersion10
 HTTP_11: Final = HttpVersion11
 
 
-class _NoFlowControl:
-    """Stands for the protocol a parser holds back: here a body is taken out after each read, and the transport of the
-    slow side is paused instead."""
-
-    connected = True
-
-    def pause_reading(self) -> None:
-        """A body is over its mark for as long as it takes to fetch it."""
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """It was fetched."""
-
-
-_NO_FLOW_CONTROL: Final = _NoFlowControl()
-
-
 class Parser(Protocol):
-    """What is used of aiohttp's C parsers."""
+    """What is used of aiohttp's C parser."""
 
     def feed_data(self, data: bytes) -> tuple[list[tuple[Message, Body]], bool, bytes]:
         """New messages, whether the protocol changes after them, and the bytes behind that."""
         ...
 
 
-def response_parser(loop: asyncio.AbstractEventLoop, *, with_body: bool = True) -> Parser:
-    """A parser for one upstream connection; without body: for the answer to a HEAD."""
-    return cast(
-        "Parser",
-        HttpResponseParser(
-            cast("Any", _NO_FLOW_CONTROL),
-            loop,
-            BUFFER,
-            max_line_size=_MAX_LINE,
-            max_headers=_MAX_FIELDS,
-            max_field_size=_MAX_FIELD,
-            response_with_body=with_body,
-            read_until_eof=True,
-            auto_decompress=False,
-        ),
-    )
-
-
 def take(body: Body) -> bytes:
     """All that has arrived of a body, without waiting."""
     return body.read_nowait(-1) if body._buffer else b""
-
-
-class _Garbled:
-    """Stands in the queue where the bytes stopped being HTTP."""
-
-    def __init__(self, error: GatewayError) -> None:
-        self.error = error
 
 
 class ClientConnection(RequestHandler):
@@ -114,10 +65,10 @@ class ClientConnection(RequestHandler):
     """
 
     __slots__ = (
+        "_aligned",
         "_busy",
         "_chunked",
         "_deaf",
-        "_dispatcher",
         "_draining",
         "_head_size",
         "_idle_waiter",
@@ -125,9 +76,14 @@ class ClientConnection(RequestHandler):
         "_open_body",
         "_pumping",
         "_timer",
+        "_watch",
         "address",
+        "dispatcher",
+        "early",
         "exchange",
         "forwarded",
+        "named",
+        "slot",
         "trusted",
     )
 
@@ -144,10 +100,11 @@ class ClientConnection(RequestHandler):
             read_bufsize=BUFFER,
             auto_decompress=False,
         )
-        self._dispatcher = dispatcher
+        self.dispatcher = dispatcher
         self._limits = limits
         self._timer = LazyTimer(loop, self._expired)
         self._busy = False
+        self._aligned = True  # every read so far began where a request does
         self._pumping = False
         self._deaf = False
         self._draining = False
@@ -155,8 +112,12 @@ class ClientConnection(RequestHandler):
         self._head_size = 0
         self._open_body: Body | None = None
         self._idle_waiter: asyncio.Future[None] | None = None
+        self._watch: BodyWatch | None = None
+        self.named: Source | None = None
+        self.slot: str | None = None
         self.exchange: Exchange | None = None
         self.address = ""
+        self.early = False  # whether the client went on before its request to change the protocol was answered
         self.trusted = False
         self.forwarded = b""
 
@@ -170,7 +131,8 @@ class ClientConnection(RequestHandler):
         assert self._manager is not None  # noqa: S101 - set until the connection is lost
         self._manager.connection_made(self, stream)
         self._timer.set(self._loop.time() + self._limits.keep_alive)
-        self._dispatcher.opened(self)
+        if not self.dispatcher.opened(self):
+            self.tear()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the loop."""
@@ -178,6 +140,7 @@ class ClientConnection(RequestHandler):
         self._messages.clear()
         self._deaf = True
         super().connection_lost(exc)
+        self.dispatcher.closed(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_lost()
@@ -187,39 +150,33 @@ class ClientConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Called by the loop, and with b"" when a paused parser may go on."""
         if self._deaf or self._parser is None:
+            self.early = self.early or bool(data)
             return
         messages: Any
         body = self._open_body
         held = body.total_bytes if body is not None else 0
         try:
-            messages, upgraded, _ = self._parser.feed_data(data)
+            messages, upgraded, tail = self._parser.feed_data(data)
         except Exception as error:  # noqa: BLE001 - the parser raises more than its own errors
-            self._garbled(error, data)
+            self._garbled(error, data, begun=body is not None)
             return
         size = len(data)
         if body is not None:
             # Of what came, the end of a body is no part of the next head; behind a chunked one nothing is read.
             size = 0 if self._chunked else size - (body.total_bytes - held)
             messages = self._body_progress(messages, data)
+            self._tell_of(body)
+            if self._deaf:
+                return
         if not messages:
             if self._open_body is None:
                 self._between(size, upgraded=upgraded)
             return
-        self._head_size = 0
-        if len(messages) > 1 or messages[0][1] is not NO_BODY:
-            messages = self._with_bodies(messages, data)
-        if upgraded or messages[-1][0].upgrade:
-            # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
-            self._deaf = self._open_body is None
-        if not self._busy and not self._paused and not self._messages and len(messages) == 1 and not self._pumping:
-            self._parser.message_consumed()
-            self._start(*messages[0])
+        if self._head_size + size > self._limits.head_size and has_large_head(messages, self._limits.head_size):
+            self._stop_reading(HeadTooLarge())
             return
-        self._messages.extend(messages)
-        if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
-            self._pause_reading_for_buffer()
-        if not self._busy:
-            self._pump()
+        self._head_size = 0
+        self._begin(messages, data, upgraded=upgraded, early=bool(tail))
 
     def pause_writing(self) -> None:
         """Called by the loop: the client is slow to read."""
@@ -231,13 +188,29 @@ class ClientConnection(RequestHandler):
     def resume_writing(self) -> None:
         """Called by the loop: the client has read."""
         super().resume_writing()
-        self._timer.set(NEVER if self._busy else self._loop.time() + self._limits.keep_alive)
+        if not self._busy:
+            self._timer.set(self._loop.time() + self._limits.keep_alive)
+        else:
+            self._watch_body()
         if self.exchange is not None:
             self.exchange.client_resumed()
         elif not self._busy:
             self._pump()
 
+    def pause_reading(self) -> None:
+        """Called by a body that nobody takes: the client is not to blame for what does not come."""
+        if self._watch is not None:
+            self._watch.held_back = True
+        super().pause_reading()
+
     # -- for whoever answers
+
+    @property
+    def peername(self) -> tuple[str, int] | str | None:
+        """Who is at the other end: the one a PROXY header named, else the socket's peer."""
+        if self.named is not None:
+            return self.named.address, self.named.port
+        return cast("tuple[str, int] | str | None", super().peername)
 
     @property
     def congested(self) -> bool:
@@ -264,6 +237,7 @@ class ClientConnection(RequestHandler):
         """End a body that does not come."""
         if not payload.is_eof():
             payload.set_exception(RequestTimeout())
+            self._tell_of(payload)
 
     def done(self, *, keep_alive: bool) -> None:
         """The answer is written: go on with the next request, or close."""
@@ -283,26 +257,34 @@ class ClientConnection(RequestHandler):
         self.exchange = None
         self._deaf = True
         if self.transport is not None:
-            _reset(self.transport)
-            self.transport.abort()
+            reset(self.transport)
+
+    def detach(self) -> asyncio.Transport:
+        """Give the transport away, and all that made this a connection of HTTP."""
+        transport = self.transport
+        assert transport is not None  # noqa: S101 - `gone` was asked
+        if self._reading_paused or self._buffer_paused:
+            transport.resume_reading()
+        self.exchange = self.transport = None
+        self.connection_lost(None)
+        return transport
 
     def serve_application(self, app: web.Application, message: Message, payload: Body) -> None:
         """Let the ordinary aiohttp application answer."""
-        if self._draining:  # and say so in the answer
-            message = cast("Message", cast("Any", message)._replace(should_close=True))
         if not payload.is_eof():
+            self._watch = None
             self._timer.set(self._loop.time() + self._limits.own_body)
-        self._task_handler = cast(
-            "asyncio.Task[None]", tasks.spawn(self._run_application(app, message, payload), name="own api")
-        )
+        task = tasks.spawn(run_application(self, app, message, payload), name="own api")
+        self._task_handler = cast("asyncio.Task[None]", task)
 
     # -- another configuration, or another process
 
     def redirect(self, dispatcher: Dispatcher) -> None:
         """Let `dispatcher` answer from the next request on."""
-        self._dispatcher = dispatcher
-        if self.transport is not None:
-            dispatcher.opened(self)
+        if self.dispatcher is not dispatcher:
+            self.dispatcher = dispatcher
+            if self.transport is not None:
+                dispatcher.recognise(self)
 
     def leave(self) -> None:
         """Close after the next answer."""
@@ -335,12 +317,7 @@ class ClientConnection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp answers when an application's own error handling failed."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer is under way already")
-        rendered = render(GatewayError(debug=message), "")
-        response = web.Response(status=rendered.status, headers=list(rendered.headers), body=rendered.body)
-        response.force_close()
-        return response
+        return last_answer(request, message)
 
     # -- inner working
 
@@ -356,9 +333,9 @@ class ClientConnection(RequestHandler):
                     self._parser.message_consumed()
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
-                if type(message) is _Garbled:
+                if type(message) is Garbled:
                     self._busy = True
-                    self._dispatcher.refuse(self, message.error)
+                    self.dispatcher.refuse(self, message.error)
                 else:
                     self._start(message, payload)
         finally:
@@ -367,7 +344,31 @@ class ClientConnection(RequestHandler):
     def _start(self, message: Message, payload: Body) -> None:
         self._busy = True
         self._timer.when = NEVER
-        self._dispatcher.dispatch(self, message, payload)
+        if self._open_body is not None:
+            self._watch_body()
+        self.dispatcher.dispatch(self, message, payload)
+
+    def _begin(self, messages: list[tuple[Message, Body]], data: bytes, *, upgraded: bool, early: bool) -> None:
+        """Requests have begun; `early`: something came behind one that changes the protocol."""
+        if len(messages) > 1 or messages[0][1] is not NO_BODY:
+            self._aligned = False
+            messages = self._with_bodies(messages, data)
+        elif not data.endswith(HEAD_END):  # part of another head came along
+            self._aligned = False
+            self._head_size = 1
+        if upgraded or messages[-1][0].upgrade:
+            # What follows may be another protocol; it is never read as a request (RFC 9110 7.8).
+            self._deaf = self._open_body is None
+            self.early = early
+        if not self._busy and not self._paused and not self._messages and len(messages) == 1 and not self._pumping:
+            self._parser.message_consumed()  # type: ignore[union-attr] # it made them
+            self._start(*messages[0])
+            return
+        self._messages.extend(cast("Any", messages))
+        if len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+        if not self._busy:
+            self._pump()
 
     def _with_bodies(self, messages: list[tuple[Message, Body]], data: bytes) -> list[tuple[Message, Body]]:
         """Remember the body that is still to come, and stop behind a chunked one that did not end plainly."""
@@ -395,6 +396,12 @@ class ClientConnection(RequestHandler):
             return []
         return messages
 
+    def _tell_of(self, body: Body) -> None:
+        """Whoever passes a body on is told of its progress; the own API waits for it itself."""
+        exchange = self.exchange
+        if exchange is not None and exchange.payload is body:
+            exchange.body_came()
+
     def _between(self, size: int, *, upgraded: bool) -> None:
         """Bytes that began no request and belong to no body. Part of a head: the rest must follow in time, and not be
         endless.
@@ -409,7 +416,11 @@ class ClientConnection(RequestHandler):
         if self._head_size > self._limits.head_size:
             self._stop_reading(HeadTooLarge())
 
-    def _garbled(self, error: Exception, data: bytes) -> None:
+    def _garbled(self, error: Exception, data: bytes, *, begun: bool) -> None:
+        """The parser gave up, and with it what stood in front of the fault; `begun`: a body was still to come."""
+        if self._aligned and not (begun or self._head_size or self._messages):
+            parser = request_parser(self, self._loop, self._limits)
+            self._messages.extend(cast("Any", whole_requests(parser, data, self._max_msg_queue_size)))
         if isinstance(error, LineTooLong):
             line = data.partition(b"\r\n")[0]
             long = self._head_size == 0 and len(line) > self._limits.line_size
@@ -421,10 +432,14 @@ class ClientConnection(RequestHandler):
     def _stop_reading(self, problem: GatewayError) -> None:
         self._deaf = True
         body, self._open_body = self._open_body, None
-        if body is not None:  # the request it belongs to fails with it
-            body.set_exception(problem)
-            return
-        self._messages.append((cast("Any", _Garbled(problem)), NO_BODY))
+        if body is not None:
+            whole = body.is_eof()
+            if not whole:  # the request it belongs to fails with it
+                body.set_exception(problem)
+            self._tell_of(body)
+            if not whole:
+                return
+        self._messages.append((cast("Any", Garbled(problem)), NO_BODY))
         if not self._busy:
             self._pump()
 
@@ -434,11 +449,24 @@ class ClientConnection(RequestHandler):
                 self.transport.abort()
         elif self._busy:
             if self._open_body is not None:
-                self.expire_body(self._open_body)
+                self._body_due(self._open_body)
         elif self._head_size:
             self._stop_reading(RequestTimeout("The request head did not arrive in time."))
         else:
             self.transport.close()
+
+    def _watch_body(self) -> None:
+        """Begin a time in which enough of the open body must come; without one there is no limit."""
+        self._timer.when = NEVER
+        if self._open_body is not None:
+            self._watch = BodyWatch(self._open_body.total_bytes, held_back=self._reading_paused)
+            self._timer.set(self._loop.time() + self._limits.body_window)
+
+    def _body_due(self, body: Body) -> None:
+        if self._watch is None or self._watch.too_slow(body.total_bytes, self._limits):
+            self.expire_body(body)
+        else:
+            self._watch_body()
 
     def _close_gently(self) -> None:
         """Close. Where the client may still be sending, first let it read the answer: a reset would destroy it."""
@@ -464,30 +492,3 @@ class ClientConnection(RequestHandler):
     def _wake_shutdown(self) -> None:
         if self._idle_waiter is not None and not self._idle_waiter.done():
             self._idle_waiter.set_result(None)
-
-    async def _run_application(self, app: web.Application, message: Message, payload: Body) -> None:
-        keep_alive = False
-        writer = StreamWriter(self, self._loop)
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        request = app._make_request(cast("Any", message), payload, self, writer, task)
-        try:
-            response, reset = await self._handle_request(request, None, cast("Any", app._handle))
-            keep_alive = bool(response.keep_alive) and not reset and payload.is_eof()
-        except ConnectionError:
-            keep_alive = False  # the client is gone, or got half an answer
-        finally:
-            request._task = None  # type: ignore[assignment] # breaks a reference cycle
-            self._task_handler = None
-            self.done(keep_alive=keep_alive)
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """Let the kernel answer with RST instead of FIN."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-
-
-def rewritten(message: Message, target: str) -> Message:
-    """The message with another request target."""
-    return cast("Message", cast("Any", message)._replace(path=target, url=URL(target, encoded=True)))

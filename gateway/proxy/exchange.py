@@ -7,8 +7,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from gateway import tasks
-from gateway.errors import GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
+from gateway.errors import BadGateway, GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
 from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
+from gateway.proxy.header_rules import HeaderRules
+from gateway.proxy.headers import RawHeaders
+from gateway.proxy.request_head import readdressed
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render
 
@@ -22,12 +25,13 @@ if TYPE_CHECKING:
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _EVENT_STREAM: Final = b"\r\ncontent-type: text/event-stream"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_NO_TRAILERS: Final = HeaderRules({}, ("Trailer",))
 CLIENT_GONE: Final = 499
 
 
 class Exchange:
-    """The state of one request between a client and an upstream. Everything happens in callbacks; only a body that
-    does not arrive with its head, and a new connection, cost a task.
+    """The state of one request between a client and an upstream. Everything happens in callbacks; only a new
+    connection costs a task.
     """
 
     __slots__ = (
@@ -35,10 +39,12 @@ class Exchange:
         "_bodyless",
         "_chunk_out",
         "_connection",
+        "_deadline",
         "_endpoint",
         "_finished",
         "_head",
         "_keep_alive",
+        "_passing",
         "_proxy",
         "_responded",
         "_task",
@@ -83,6 +89,7 @@ class Exchange:
         self._whole = True
         self._endpoint: Endpoint | None = None
         self._connection: UpstreamConnection | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._attempts = 0
         self._responded = False
@@ -90,6 +97,7 @@ class Exchange:
         self._chunk_out = False
         self._bodyless = False
         self._keep_alive = False
+        self._passing = False
 
     @property
     def upstream_url(self) -> str | None:
@@ -102,7 +110,10 @@ class Exchange:
         """Send the request whose head is `head` to `endpoint`."""
         self.client.exchange = self
         self._endpoint = endpoint
+        endpoint.outstanding += 1
         self._head = head
+        if route.total_timeout is not None:
+            self._deadline = asyncio.get_running_loop().call_later(route.total_timeout, self._overdue)
         payload = self.payload
         whole = True
         if payload is not NO_BODY:
@@ -116,20 +127,36 @@ class Exchange:
             self._task = tasks.spawn(self._connect(endpoint, route), name="upstream connect")
 
     async def _connect(self, endpoint: Endpoint, route: RouteSpec) -> None:
-        try:
-            connection = await endpoint.connect(route.connect_timeout)
-        except GatewayError as error:
-            self._task = None
-            if not endpoint.unreachable:
-                endpoint.unreachable = True
-                self._proxy.upstream_changed(endpoint, route, error)
-            self.fail(error)
-            return
+        while True:
+            try:
+                connection = await endpoint.connect(route.connect_timeout)
+                break
+            except GatewayError as error:
+                endpoint.unreachable(self._proxy.now(), error.debug or error.title)
+                other = self._elsewhere(endpoint, route)  # whatever the method: nothing was sent
+                if other is None:
+                    self._task = None
+                    self.fail(error)
+                    return
+                endpoint = other
         self._task = None
-        if endpoint.unreachable:
-            endpoint.unreachable = False
-            self._proxy.upstream_changed(endpoint, route, None)
+        endpoint.reached()
         self._send(connection, route)
+
+    def _elsewhere(self, tried: Endpoint, route: RouteSpec) -> Endpoint | None:
+        """Turn to another endpoint, if there is one and another attempt is allowed."""
+        if self._attempts >= route.retries:
+            return None
+        other = self._proxy.another_endpoint(route, tried)
+        if other is None:
+            return None
+        self._attempts += 1
+        keeps_host = route.preserve_host and any(name.lower() == b"host" for name, _ in self.message.raw_headers)
+        self._head = readdressed(self._head, self.message.method, tried, other, keeps_host=keeps_host)
+        tried.outstanding -= 1
+        other.outstanding += 1
+        self._endpoint = other
+        return other
 
     def _send(self, connection: UpstreamConnection, route: RouteSpec) -> None:
         self._connection = connection
@@ -142,26 +169,35 @@ class Exchange:
         connection.send(self, data, head_only=self.message.method == "HEAD", whole=self._whole, timeout=timeout)
         if not self._whole:
             self.body = b""
-            self._task = tasks.spawn(self._pump(connection, route), name="request body")
+            self.body_came()
 
-    async def _pump(self, connection: UpstreamConnection, route: RouteSpec) -> None:
-        """Pass the request body on as it comes, no faster than the upstream reads."""
+    def body_came(self) -> None:
+        """More of the request body is here, or its end, or the upstream has read: pass on what can be passed."""
+        connection, route = self._connection, self.route
+        # Taking bytes out lets the parser go on, which calls this again before those bytes are written.
+        if connection is None or route is None or self._passing or connection.request_sent:
+            return
+        self._passing = True
         try:
-            while data := await self.payload.readany():
-                self.count_request(len(data), route.body_limit)
-                connection.write(_chunk(data) if self.chunked else data)
-                connection.expire_in(route.idle_timeout)
-                if connection.congested:
-                    await connection.drain()
+            self._pass_body(connection, route)
         except GatewayError as error:
-            self._task = None
             self.fail(error)
+        finally:
+            self._passing = False
+
+    def _pass_body(self, connection: UpstreamConnection, route: RouteSpec) -> None:
+        payload = self.payload
+        while not connection.congested:
+            if (error := payload.exception()) is not None:
+                raise error if isinstance(error, GatewayError) else _malformed_body(error)
+            data = take(payload)
+            if not data:
+                break
+            self.count_request(len(data), route.body_limit)
+            connection.write(_chunk(data) if self.chunked else data)
+        if not payload.at_eof():
+            connection.expire_in(route.idle_timeout)
             return
-        except Exception as error:  # noqa: BLE001 - whatever the parser hands over, the body ended too early
-            self._task = None
-            self.fail(InvalidRequest("The request body is malformed.", debug=type(error).__name__))
-            return
-        self._task = None
         if self.chunked:
             connection.write(_LAST_CHUNK)
         connection.request_sent = True
@@ -182,59 +218,93 @@ class Exchange:
             self.expects_continue = False
             self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def hinted(self, head: bytes) -> None:
+        """Early hints and the like go to clients that know of interim answers."""
+        rules = self.route.response_headers if self.route is not None else None
+        if self.message.version is HTTP_11:
+            self.client.write((head if rules is None else rules.removed(head)) + b"\r\n")
+
     def responded(self, status: int, head: ResponseHead, body: bytes, *, done: bool, bodyless: bool) -> None:
         """The final head came: one write when the whole response came with it."""
-        message = self.message
-        client = self.client
+        client, route, endpoint = self.client, self.route, self._endpoint
+        assert route is not None and endpoint is not None  # noqa: S101, PT018 - the request went there
+        limit = route.response_limit
+        if limit is not None and not bodyless and max(head.length or 0, len(body)) > limit:
+            self.fail(BadGateway(debug="the response is over the route's limit"))
+            return
         self.status = status
         self._responded = True
-        modern = message.version is HTTP_11
-        keep_alive = self._may_keep_alive()
-        chunk_out = False
-        framing = b""
-        if head.length is not None:
-            if status != 204:
-                framing = b"Content-Length: %d\r\n" % head.length
-        elif bodyless:
-            pass
-        elif modern:
-            chunk_out = True
-            framing = b"Transfer-Encoding: chunked\r\n"
-        else:
-            keep_alive = False
-        if not keep_alive:
-            framing += b"Connection: close\r\n"
-        elif not modern:
-            framing += b"Connection: keep-alive\r\n"
-        data = b"%b%bX-Request-Id: %b\r\n\r\n" % (head.head, framing, self.request_id.encode("ascii"))
-        self._keep_alive = keep_alive
-        self._chunk_out = chunk_out
+        if endpoint.strained or status >= 500:
+            endpoint.answered(status, self._proxy.now())
+        data = self._head_out(head, route, bodyless=bodyless)
+        chunk_out = self._chunk_out
         if body:
             self.response_size = len(body)
             data += _chunk(body) if chunk_out else body
         if done:
-            client.write(data + _LAST_CHUNK if chunk_out else data)
-            self._finish(keep_alive=keep_alive)
+            client.write(data + self._last_chunk() if chunk_out else data)
+            self._finish(keep_alive=self._keep_alive)
             return
         client.write(data)
         self._head = self.body = b""  # a stream may last for hours
         if self.claims is not None and _EVENT_STREAM in head.head.lower():
-            self._proxy.streams.add(self, self.claims)
+            self._proxy.streams.add(self, self.claims, strict=route.strict_revocation)
         self._stay()
+
+    def _head_out(self, head: ResponseHead, route: RouteSpec, *, bodyless: bool) -> bytes:
+        """The head for the client; how its body is framed is remembered."""
+        modern = self.message.version is HTTP_11
+        keep_alive = self._may_keep_alive()
+        lines = head.head if route.response_headers is None else route.response_headers.changed(head.head)
+        framing = b""
+        if head.length is not None:
+            if head.status != 204:
+                framing = b"Content-Length: %d\r\n" % head.length
+        elif bodyless:
+            pass
+        elif modern:
+            self._chunk_out = True
+            framing = b"Transfer-Encoding: chunked\r\n"
+        else:
+            keep_alive = False
+            lines = _NO_TRAILERS.removed(lines) if head.chunked else lines
+        if not keep_alive:
+            framing += b"Connection: close\r\n"
+        elif not modern:
+            framing += b"Connection: keep-alive\r\n"
+        self._keep_alive = keep_alive
+        return b"%b%bX-Request-Id: %b\r\n\r\n" % (lines, framing, self.request_id.encode("ascii"))
+
+    def switched(self, connection: UpstreamConnection, head: ResponseHead, fields: RawHeaders, rest: bytes) -> None:
+        """A 101 that nobody asked for."""
+        raise BadGateway(debug="the upstream switched protocols unasked")
 
     def received(self, data: bytes, *, done: bool) -> None:
         """More of the body."""
         self.response_size += len(data)
+        route = self.route
+        if route is not None and route.response_limit is not None and self.response_size > route.response_limit:
+            self.fail(BadGateway(debug="the response is over the route's limit"))
+            return
         if self._chunk_out:
             if data:
                 data = _chunk(data)
             if done:
-                data += _LAST_CHUNK
+                data += self._last_chunk()
         self.client.write(data)
         if done:
             self._finish(keep_alive=self._keep_alive)
         else:
             self._stay()
+
+    def _last_chunk(self) -> bytes:
+        """The end of a body that went out in chunks, with the trailers that came behind it."""
+        connection = self._connection
+        if connection is None or not connection.trailers:
+            return _LAST_CHUNK
+        rules = self.route.response_headers if self.route is not None else None
+        trailers = connection.trailers
+        return b"0\r\n%b\r\n" % (trailers if rules is None else rules.removed(trailers, first=0))
 
     def _stay(self) -> None:
         connection, route = self._connection, self.route
@@ -245,12 +315,21 @@ class Exchange:
 
     def failed(self, error: GatewayError, *, retry: bool) -> None:
         """The upstream connection is gone: try again where that is safe."""
-        self._connection = None
-        route = self.route
+        connection, self._connection = self._connection, None
+        route, endpoint = self.route, self._endpoint
+        if endpoint is None or route is None or self._responded:
+            self.fail(error)
+            return
+        if not retry or connection is None or connection.used_at == 0.0:
+            # A kept connection that is closed as it is used says nothing: backends close what is idle.
+            endpoint.failed(self._proxy.now(), error.debug or error.title)
         repeatable = retry and self._whole and not self.client.gone and self.message.method in _IDEMPOTENT
-        if repeatable and route is not None and self._endpoint is not None and self._attempts < route.retries:
-            self._attempts += 1
-            self._task = tasks.spawn(self._connect(self._endpoint, route), name="upstream connect")
+        if repeatable and self._attempts < route.retries:
+            other = self._elsewhere(endpoint, route)
+            if other is None:
+                self._attempts += 1
+                other = endpoint
+            self._task = tasks.spawn(self._connect(other, route), name="upstream connect")
         else:
             self.fail(error)
 
@@ -260,9 +339,22 @@ class Exchange:
         if connection is None or self._responded:
             self.fail(GatewayTimeout(debug="the response stopped"))
         elif self._whole or connection.request_sent or connection.congested:
+            if self._endpoint is not None:
+                self._endpoint.failed(self._proxy.now(), "no response in time")
             self.fail(GatewayTimeout(debug="no response in time"))
+        elif self.expects_continue and not self.request_size:  # neither "go on" nor an answer: it did right to wait
+            self.fail(GatewayTimeout(debug="no answer to Expect: 100-continue in time"))
         else:
             self.fail(RequestTimeout())
+
+    def _no_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _overdue(self) -> None:
+        self._deadline = None
+        self.fail(GatewayTimeout(debug="the exchange takes longer than the route allows"))
 
     # -- the client's connection
 
@@ -308,7 +400,8 @@ class Exchange:
         message = self.message
         self.status = error.status
         self.request_id = self.request_id or self._proxy.new_request_id()
-        keep_alive = self._may_keep_alive()
+        # Who sends what is refused as malformed may count its bytes in another way too (RFC 9112 9.6).
+        keep_alive = error.status != 400 and self._may_keep_alive()
         answer = problem_bytes(error, self.request_id, keep_alive=keep_alive, head_only=message.method == "HEAD")
         self.response_size = len(answer) - answer.index(b"\r\n\r\n") - 4
         self.client.write(answer)
@@ -325,6 +418,9 @@ class Exchange:
 
     def _end(self) -> None:
         self._finished = True
+        self._no_deadline()
+        if self._endpoint is not None:
+            self._endpoint.outstanding -= 1
         connection, self._connection = self._connection, None
         if connection is not None and connection.serves(self):
             connection.discard()
@@ -336,6 +432,11 @@ class Exchange:
         if self.claims is not None:
             self._proxy.streams.remove(self, self.claims)
         self._proxy.finished(self)
+
+
+def _malformed_body(error: BaseException) -> InvalidRequest:
+    """Whatever the parser says of a body: it ended too early."""
+    return InvalidRequest("The request body is malformed.", debug=type(error).__name__)
 
 
 def _chunk(data: bytes) -> bytes:

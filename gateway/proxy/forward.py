@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -18,21 +19,28 @@ from gateway.errors import (
 )
 from gateway.events import Event, EventSink, Level, Name
 from gateway.proxy import target as targets
-from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, Message, rewritten
+from gateway.proxy.admission import Admission
+from gateway.proxy.aiohttp_private import HTTP_10, HTTP_11, Body, ClientConnection, Message
 from gateway.proxy.authenticate import ProxyAuthenticator
 from gateway.proxy.authorize import authorize
 from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.exchange import Exchange, problem_bytes
 from gateway.proxy.headers import RequestHead, RequestRules
 from gateway.proxy.identity import IdentityHeaders
+from gateway.proxy.own_api import rewritten
 from gateway.proxy.ports import ClientLimits
-from gateway.proxy.refusals import HttpVersionNotSupported
+from gateway.proxy.refusals import ExpectationFailed, HttpVersionNotSupported
 from gateway.proxy.request_head import HeadWriter
+from gateway.proxy.request_limits import RouteLimiter
+from gateway.proxy.resolver import DEFAULT_TTL
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
-from gateway.proxy.streams import OpenStreams
-from gateway.proxy.upgrade import check_upgrade
-from gateway.proxy.upstreams import Upstreams
+from gateway.proxy.streams import AccessUntil, OpenStreams
+from gateway.proxy.tunnel import Tunnels
+from gateway.proxy.upgrade import read_handshake
+from gateway.proxy.upstream_events import UpstreamEvents
+from gateway.proxy.upstreams import Plan, Upstreams
+from gateway.proxy.websocket import Upgrading
 from gateway.risk.client import client_facts
 from gateway.risk.facts import RequestContext
 from gateway.web.client_ip import ClientAddress
@@ -72,6 +80,7 @@ class ProxyPolicy:
 
     `identity` is the policy of the verified-token cache too: the authenticator must be given the same instance.
     `cookies` are the full names of the gateway's own cookies; `reserved_prefix` is where its API lives.
+    `dns_ttl`: seconds after which addresses of upstreams are looked up again.
     """
 
     routes: tuple[RouteSpec, ...]
@@ -80,6 +89,7 @@ class ProxyPolicy:
     forward_authorization: bool = False
     reserved_prefix: str = "/auth"
     limits: ClientLimits = field(default_factory=ClientLimits)
+    dns_ttl: float = DEFAULT_TTL
 
 
 class Resolved:
@@ -98,7 +108,8 @@ class Resolved:
 class Proxy:
     """Answers what arrives at the public listener; `front.Front` brings it the connections.
 
-    `streams.revoked` is to be subscribed to the revocation index.
+    `streams.revoked` is to be subscribed to the revocation index; `access_until` is what `streams` asks at a token's
+    end. `before` is the proxy of the configuration until now: what is open stays open, and `succeed` takes over.
     """
 
     def __init__(
@@ -111,13 +122,27 @@ class Proxy:
         addresses: ClientAddress,
         ids: RequestIds,
         clock: Clock,
+        access_until: AccessUntil | None = None,
+        *,
+        before: Proxy | None = None,
     ) -> None:
         self.limits = policy.limits
         self.draining = False
-        self.streams = OpenStreams(authenticator.holds)
         self._policy = policy
         self._table = RouteTable(policy.routes)
-        self._upstreams = Upstreams(policy.routes, ResponseRules(policy.cookies))
+        self.now = clock.monotonic
+        self.limiters = _limiters(policy.routes, clock.monotonic, before)
+        self._plan: Plan | None = None
+        if before is None:
+            limits = policy.limits
+            self.streams = OpenStreams(authenticator.holds, clock, access_until)
+            self.tunnels = Tunnels()
+            self.admission = Admission(limits.connections, limits.connections_per_client, events, clock.monotonic)
+            self._upstreams = _upstreams(policy, UpstreamEvents(events))
+        else:
+            self.streams, self.tunnels, self.admission = before.streams, before.tunnels, before.admission
+            self._upstreams = before._upstreams
+            self._plan = before._upstreams.plan(policy.routes)
         self._rules = RequestRules(policy.identity.folded, policy.cookies)
         self._writer = HeadWriter(forward_authorization=policy.forward_authorization)
         self._authenticator = authenticator
@@ -131,17 +156,37 @@ class Proxy:
 
     # -- what connections call
 
-    def opened(self, client: ClientConnection) -> None:
-        """A client connected: find out once what all its requests share."""
+    def opened(self, client: ClientConnection) -> bool:
+        """A client connected. False: there are too many."""
+        self.recognise(client)
+        if client.slot is None:
+            peer = client.peername
+            shared = self.shared(peer[0] if isinstance(peer, tuple) else None)
+            client.slot = self.admission.enter(client.address, shared=shared)
+        return client.slot is not None
+
+    def recognise(self, client: ClientConnection) -> None:
+        """Find out once what all requests of a connection share."""
         peer = client.peername
         name = peer[0] if isinstance(peer, tuple) else None
         client.address = self._addresses.resolve(name)
         client.trusted = self._addresses.is_trusted(name)
         client.forwarded = self._writer.forwarded(client.address, tls=client.ssl_context is not None)
 
+    def closed(self, client: ClientConnection) -> None:
+        """A client's connection is gone, or was never made."""
+        slot, client.slot = client.slot, None
+        if slot is not None:
+            self.admission.leave(slot)
+
+    def shared(self, peer: str | None) -> bool:
+        """Whether many clients may come from `peer`: a proxy that is trusted, or a unix socket."""
+        return not peer or self._addresses.is_trusted(peer)
+
     def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:
         """Answer a request: the hot path begins here."""
-        exchange = Exchange(self, client, message, payload, self._monotonic())
+        kind = Upgrading if message.upgrade else Exchange
+        exchange = kind(self, client, message, payload, self._monotonic())
         try:
             self._admit(exchange, client, message, payload)
         except GatewayError as error:
@@ -165,6 +210,8 @@ class Proxy:
         """A request was answered, or will never be: one line in the access log."""
         claims = exchange.claims
         route = exchange.route
+        if route is not None and route.limits is not None:
+            self.limiters[route.name].leave(exchange)
         self._log(
             exchange.message.method,
             exchange.path or exchange.message.path,
@@ -181,34 +228,35 @@ class Proxy:
             exchange.user_agent,
         )
 
-    def upstream_changed(self, endpoint: Endpoint, route: RouteSpec, error: GatewayError | None) -> None:
-        """No connection could be made to a backend, or again one could."""
-        fields: dict[str, object] = {"route": route.name, "upstream": endpoint.url}
-        if error is None:
-            self._events.emit(Event(Name.UPSTREAM_UP, fields=fields))
-        else:
-            fields["error"] = error.debug or error.title
-            self._events.emit(Event(Name.UPSTREAM_DOWN, Level.WARNING, fields=fields))
+    def another_endpoint(self, route: RouteSpec, tried: Endpoint) -> Endpoint | None:
+        """An endpoint for what failed at `tried`, None when there is no other."""
+        return self._upstreams.another(route, tried, self.now())
+
+    def start(self) -> None:
+        """Begin the health checks of the upstreams."""
+        self._upstreams.start()
 
     def succeed(self, before: Proxy) -> None:
-        """Take over from the proxy of the previous configuration: open streams still end with their session, and
-        connections to upstreams close as soon as their request has ended.
+        """Take over from the proxy that was given as `before`: no request comes to it any more. Backends that stay keep
+        their connections and their health.
         """
-        self.streams, self.draining = before.streams, before.draining
-        before.retire()
-
-    def retire(self) -> None:
-        """No request comes any more: keep no idle connection to an upstream."""
-        self._upstreams.retire()
+        plan, self._plan = self._plan, None
+        if plan is None or before._upstreams is not self._upstreams:
+            raise ValueError("made to succeed another proxy, or none")
+        self.draining = before.draining
+        same = _response_side(before._policy) == _response_side(self._policy)
+        self._upstreams.replace(plan, None if same else ResponseRules(*_response_side(self._policy)))
 
     def close(self) -> None:
-        """Close the connections to the upstreams."""
+        """End the health checks and close the connections to the upstreams."""
+        self.streams.close()
+        self.tunnels.abort()
         self._upstreams.close()
 
     @property
     def open_upstream_connections(self) -> int:
         """How many connections to upstreams stand."""
-        return self._upstreams.open_connections
+        return self._upstreams.open_connections + len(self.tunnels)
 
     # -- the request's way
 
@@ -238,21 +286,44 @@ class Proxy:
         route = self._route(resolved, message.method)
         exchange.route = route
         if head.upgrade is not None:
-            check_upgrade(head, message, payload)
-        identity = self._identify(exchange, head, route, query)
+            identity = self._admit_upgrade(exchange, head, route, query)
+        else:
+            identity = self._identify(exchange, head, route, query)
+        if route.limits is not None:
+            self.limiters[route.name].admit(exchange)
+        self._pass_on(exchange, head, route, resolved, query, identity)
+
+    def _pass_on(
+        self, exchange: Exchange, head: RequestHead, route: RouteSpec, resolved: Resolved, query: str, identity: bytes
+    ) -> None:
+        """Choose where an admitted request goes, and send it there."""
+        message, client = exchange.message, exchange.client
         exchange.chunked = message.chunked
         if head.content_length is not None and head.content_length > route.body_limit:
             raise PayloadTooLarge
-        endpoint = self._upstreams.choose(route)
+        endpoint = self._upstreams.choose(route, exchange.started)
         target = resolved.sent.get(endpoint) or _sent(resolved, endpoint, route)
         if query:
             target += query.encode("utf-8", "surrogateescape")
-        exchange.expects_continue = head.expect is not None and version is HTTP_11
-        exchange.forward(
-            endpoint,
-            route,
-            self._writer.write(head, message.method, target, endpoint, route, client, exchange.request_id, identity),
+        if head.expect is not None:
+            exchange.expects_continue = _expects_continue(head, message)
+        if route.request_headers is not None:
+            route.request_headers.apply(head.lines)
+        written = self._writer.write(
+            head, message.method, target, endpoint, route, client, exchange.request_id, identity
         )
+        exchange.forward(endpoint, route, written)
+
+    def _admit_upgrade(self, exchange: Exchange, head: RequestHead, route: RouteSpec, query: str) -> bytes:
+        """`_identify` for a request that may be a WebSocket handshake, with the token where browsers have to put it."""
+        handshake = read_handshake(head, exchange.message, exchange.payload, route.auth)
+        if handshake is None or not isinstance(exchange, Upgrading):
+            return self._identify(exchange, head, route, query)
+        exchange.handshake = handshake
+        identity = self._identify(exchange, head, route, query)
+        if handshake.bearer is not None:
+            head.authorization = None  # of the token that came among the subprotocols nothing goes further
+        return identity
 
     def _resolve(self, raw_host: bytes | None, raw_path: str) -> Resolved:
         found = targets.split(raw_path)
@@ -311,11 +382,45 @@ class Proxy:
         )
 
 
+def _response_side(policy: ProxyPolicy) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    """What `ResponseRules` are made of."""
+    return policy.cookies, frozenset(policy.identity.folded)
+
+
+def _upstreams(policy: ProxyPolicy, told: UpstreamEvents) -> Upstreams:
+    rules = ResponseRules(*_response_side(policy))
+    return Upstreams(policy.routes, rules, changed=told.changed, tls_failed=told.tls_failed, dns_ttl=policy.dns_ttl)
+
+
+def _limiters(
+    routes: Iterable[RouteSpec], monotonic: Callable[[], float], before: Proxy | None
+) -> dict[str, RouteLimiter]:
+    """Those of the proxy before where nothing has changed; the others begin to count anew."""
+    known = before.limiters if before is not None else {}
+    found = {}
+    for route in routes:
+        if route.limits is not None:
+            limiter = known.get(route.name)
+            same = limiter is not None and limiter.limits == route.limits
+            found[route.name] = limiter if limiter is not None and same else RouteLimiter(route.limits, monotonic)
+    return found
+
+
 def _check_old(message: Message) -> None:
     if message.version is not HTTP_10:
         raise HttpVersionNotSupported
     if message.chunked:
         raise InvalidRequest("A transfer coding needs HTTP/1.1.")
+
+
+def _expects_continue(head: RequestHead, message: Message) -> bool:
+    """Whether the client waits for 100 Continue. Raises `ExpectationFailed`."""
+    if message.version is not HTTP_11:  # HTTP/1.0 has no interim answers (RFC 9110 10.1.1)
+        head.lines[1:] = [line for line in head.lines[1:] if not line.startswith(b"Expect: ")]
+        return False
+    if head.expect is None or head.expect.strip().lower() != b"100-continue":
+        raise ExpectationFailed
+    return True
 
 
 def _context(exchange: Exchange) -> RequestContext:

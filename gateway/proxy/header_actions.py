@@ -28,17 +28,26 @@ FORWARDED_PROTO: Final = 12
 FORWARDED_HOST: Final = 13
 SET_COOKIE: Final = 14
 REFUSE: Final = 15
+TRAILER: Final = 16
+
+LONGEST_LENGTH: Final = 19
+"""Digits of a Content-Length: more is no size, and `int` refuses thousands of them, zeros included."""
 
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _MAX_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 64
 CONTROLS: Final = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 
+# Written anew for a WebSocket handshake; without one they mean nothing, and one of them may hold a token.
+_HANDSHAKE: Final = dict.fromkeys(
+    (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol", b"sec-websocket-accept"), DROP
+)
 _HOP_BY_HOP: Final = dict.fromkeys(
     (b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"te", b"trailer"), DROP
 )
 REQUEST_NAMES: Final[dict[bytes, int]] = {
     **_HOP_BY_HOP,
+    **_HANDSHAKE,
     b"connection": CONNECTION,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"content-length": CONTENT_LENGTH,
@@ -76,13 +85,30 @@ TRUSTED_NAMES: Final[dict[bytes, int]] = {
 }
 RESPONSE_NAMES: Final[dict[bytes, int]] = {
     **_HOP_BY_HOP,
+    b"sec-websocket-accept": DROP,
+    b"sec-websocket-protocol": DROP,
     b"connection": CONNECTION,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"content-length": CONTENT_LENGTH,
     b"upgrade": DROP,
     b"x-request-id": DROP,
     b"set-cookie": SET_COOKIE,
+    b"trailer": TRAILER,
 }
+# What must not stand behind a body: it frames, routes, authenticates, caches or describes it (RFC 9110 6.5.1).
+TRAILER_NAMES: Final[dict[bytes, int]] = dict.fromkeys(
+    (
+        *RESPONSE_NAMES,
+        *(b"host", b"authorization", b"cookie", b"www-authenticate", b"authentication-info", b"expect"),
+        *(b"content-encoding", b"content-type", b"content-range", b"content-location", b"content-disposition"),
+        *(b"content-language", b"content-security-policy", b"strict-transport-security", b"location", b"refresh"),
+        *(b"cache-control", b"age", b"expires", b"date", b"vary", b"pragma", b"warning", b"retry-after", b"range"),
+        *(b"clear-site-data", b"alt-svc", b"link", b"allow", b"accept-ranges", b"http2-settings"),
+        *(b"access-control-allow-origin", b"access-control-allow-credentials", b"access-control-allow-headers"),
+        *(b"access-control-allow-methods", b"access-control-expose-headers", b"access-control-max-age"),
+    ),
+    DROP,
+)
 # Connection may name these, but they frame or route the message: taking them out would change what it is.
 NOT_NAMEABLE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"close", b"keep-alive"})
 

@@ -16,6 +16,7 @@ from gateway.proxy.header_actions import (
     FORWARDED_HOST,
     FORWARDED_PROTO,
     HOST,
+    LONGEST_LENGTH,
     NOT_NAMEABLE,
     REFUSE,
     REQUEST_ID,
@@ -112,11 +113,11 @@ class RequestRules:
         elif action == CONTENT_LENGTH:
             self._read_length(head, value)
         elif action == TRANSFER_ENCODING:
-            if head.transfer_encoding is not None or value.strip().lower() != b"chunked":
+            if head.transfer_encoding is not None or value.strip(b" \t").lower() != b"chunked":
                 raise InvalidRequest("The transfer coding is not chunked.")
             head.transfer_encoding = value
         elif action == EXPECT:
-            head.expect = value
+            head.expect = value if head.expect is None else head.expect + b"," + value
             head.lines.append(b"Expect: " + value)
         elif action == UPGRADE:
             head.upgrade = value if head.upgrade is None else head.upgrade + b"," + value
@@ -125,7 +126,7 @@ class RequestRules:
 
     @staticmethod
     def _read_length(head: RequestHead, value: bytes) -> None:
-        if head.content_length is not None or not value.isdigit():
+        if head.content_length is not None or not value.isdigit() or len(value) > LONGEST_LENGTH:
             raise InvalidRequest("The Content-Length is not one number.")
         head.content_length = int(value)
 

@@ -17,7 +17,9 @@ class ClientLimits:
 
     `keep_alive`: idle between requests. `head`: from the first byte of a request head to its last. `stall`: without
     reading anything of what was written. `linger`: reading on after an answer that came before the request's end.
-    `own_body`: for the whole body of a request to the gateway's own API.
+    `own_body`: for the whole body of a request to the gateway's own API. `body_rate`: the fewest bytes per second of a
+    body, on average over each `body_window` in which the gateway could read; 0: no limit. `connections` and
+    `connections_per_client`: the most there may be; 0: no limit.
     """
 
     keep_alive: float = 75.0
@@ -29,10 +31,20 @@ class ClientLimits:
     field_size: int = 8190
     fields: int = 128
     head_size: int = 64 * 1024
+    body_rate: int = 500
+    body_window: float = 20.0
+    connections: int = 0
+    connections_per_client: int = 0
 
 
 class Exchange(Protocol):
     """A proxied request under way, as the client's connection sees it."""
+
+    payload: Body
+
+    def body_came(self) -> None:
+        """More of the request body is here, or its end, or what was wrong with it."""
+        ...
 
     def client_paused(self) -> None:
         """The client is slow to read."""
@@ -52,8 +64,16 @@ class Dispatcher(Protocol):
 
     limits: ClientLimits
 
-    def opened(self, client: ClientConnection) -> None:
-        """A client connected."""
+    def opened(self, client: ClientConnection) -> bool:
+        """A client connected; False where the connection must be closed at once."""
+        ...
+
+    def recognise(self, client: ClientConnection) -> None:
+        """Find out again what all requests of a connection that stands share."""
+        ...
+
+    def closed(self, client: ClientConnection) -> None:
+        """A client's connection is gone; may be told twice."""
         ...
 
     def dispatch(self, client: ClientConnection, message: Message, payload: Body) -> None:

@@ -29,9 +29,26 @@ class HttpVersionNotSupported(GatewayError):
     title = "HTTP version not supported"
 
 
-class UpgradeNotSupported(GatewayError):
-    """The protocol asked for is not spoken here."""
+class ExpectationFailed(GatewayError):
+    """The request expects something other than 100-continue (RFC 9110 10.1.1)."""
 
     code = "invalid_request"
-    status = 501
-    title = "Upgrade not supported"
+    status = 417
+    title = "Expectation failed"
+
+
+class UpgradeRequired(GatewayError):
+    """Another version of WebSocket than the only one there is (RFC 6455 4.4)."""
+
+    code = "invalid_request"
+    status = 426
+    title = "WebSocket version not supported"
+    headers = (("Sec-WebSocket-Version", "13"),)
+
+
+class TooManyRequests(GatewayError):
+    """A client asks more often, or for more at once, than its route allows (RFC 6585 4)."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests"

@@ -68,6 +68,18 @@ class HeadWriter:
         return route.auth is not AuthMode.REQUIRED and value.lstrip()[:6].lower() != b"bearer"
 
 
+def readdressed(head: bytes, method: str, tried: Endpoint, other: Endpoint, *, keeps_host: bool) -> bytes:
+    """A head written for `tried`, for `other`: base path and Host are all that differs. `keeps_host`: it is the
+    client's."""
+    start = len(method) + 1
+    line, _, rest = head.partition(b"\r\n")
+    path = line[start + len(tried.address.base_path) :]
+    line = line[:start] + other.address.base_path.encode("ascii") + path
+    if not keeps_host:
+        rest = b"Host: " + other.host_header + rest[rest.index(b"\r\n") :]
+    return line + b"\r\n" + rest
+
+
 def _append_vouched(lines: list[bytes], head: RequestHead, client: ClientConnection) -> None:
     """What a trusted proxy said stands; its own address is added to the chain."""
     hops = list(head.forwarded_for or ())

@@ -13,13 +13,18 @@ from gateway.proxy.header_actions import (
     CONNECTION,
     CONTENT_LENGTH,
     DROP,
+    LONGEST_LENGTH,
     NOT_NAMEABLE,
     REFUSE,
     RESPONSE_NAMES,
     SET_COOKIE,
+    TRAILER,
+    TRAILER_NAMES,
     TRANSFER_ENCODING,
     Actions,
 )
+from gateway.proxy.headers import RawHeaders
+from gateway.proxy.identity import fold
 
 MAX_HEAD: Final = 64 * 1024
 MAX_FIELDS: Final = 256
@@ -27,8 +32,8 @@ _MAX_REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 256
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_MOST_DIGITS: Final = 18
 _KEEP_ALIVE: Final = -1
+_NONE: Final[frozenset[bytes]] = frozenset()
 
 
 class _Line:
@@ -45,17 +50,18 @@ class _Line:
 
 class ResponseHead:
     """An upstream's head, checked. `head` ends in CRLF but is not closed; `length` is None when it is not declared;
-    `close`: the connection is not to be used again.
+    `close`: the connection is not to be used again. `hop_by_hop`: what Connection named, in lower case.
     """
 
-    __slots__ = ("chunked", "close", "head", "length", "status")
+    __slots__ = ("chunked", "close", "head", "hop_by_hop", "length", "status")
 
-    def __init__(self, status: int, head: bytes, length: int | None, *, chunked: bool, close: bool) -> None:
+    def __init__(self, status: int, head: bytes, length: int | None, *, close: bool) -> None:
         self.status = status
         self.head = head
         self.length = length
-        self.chunked = chunked
+        self.chunked = False
         self.close = close
+        self.hop_by_hop = _NONE
 
 
 class _StatusLine:
@@ -68,12 +74,15 @@ class _StatusLine:
 
 
 class ResponseRules:
-    """The rules for responses, compiled: `cookies` are the gateway's own, which no upstream may set."""
+    """The rules for responses, compiled: `cookies` are the gateway's own and `identity` the folded names of the headers
+    it writes, neither of which an upstream may set.
+    """
 
-    __slots__ = ("_actions", "_cookies", "_lines", "_status_lines")
+    __slots__ = ("_actions", "_cookies", "_lines", "_status_lines", "_trailers")
 
-    def __init__(self, cookies: tuple[bytes, ...] = ()) -> None:
-        self._actions = Actions(RESPONSE_NAMES)
+    def __init__(self, cookies: tuple[bytes, ...] = (), identity: frozenset[bytes] = frozenset()) -> None:
+        self._actions = Actions(RESPONSE_NAMES, identity)
+        self._trailers = Actions(TRAILER_NAMES, identity)
         self._cookies = frozenset(cookies)
         self._lines: dict[bytes, bytes | _Line] = {}
         self._status_lines: dict[bytes, _StatusLine] = {}
@@ -105,14 +114,22 @@ class ResponseRules:
             elif found.kind != DROP:  # type: ignore[union-attr]
                 special = special or []
                 special.append(found)  # type: ignore[arg-type]
-        chunked = False
-        close = not (first.modern or kept)
+        head = ResponseHead(first.status, b"", length, close=not (first.modern or kept))
         if special is not None:
-            chunked, close, out = _apply(special, out, modern=first.modern, kept=kept)
-            if chunked and (length is not None or not first.modern):
-                raise BadGateway(debug="the upstream's transfer coding contradicts the rest of its head")
+            out = _apply(head, special, out, modern=first.modern, kept=kept)
         out.append(b"")
-        return ResponseHead(first.status, b"\r\n".join(out), length, chunked=chunked, close=close)
+        head.head = b"\r\n".join(out)
+        return head
+
+    def trailers(self, fields: RawHeaders, hop_by_hop: frozenset[bytes]) -> bytes:
+        """The lines of those fields behind a body that may pass, each ended by CRLF; `hop_by_hop`: that of its head."""
+        named = {fold(token) for token in hop_by_hop}
+        lines = []
+        for name, value in fields:
+            action = self._trailers[name]
+            if isinstance(action, bytes) and fold(name) not in named:
+                lines.append(b"%b%b\r\n" % (action, value))
+        return b"".join(lines)
 
     def _status_line(self, line: bytes) -> _StatusLine:
         found = _STATUS.fullmatch(line)
@@ -142,36 +159,54 @@ class ResponseRules:
     def _special(self, kind: int, value: bytes) -> bytes | _Line:
         line = _Line(kind, value)
         if kind == CONTENT_LENGTH:
-            if not value.isdigit() or len(value) > _MOST_DIGITS:
+            if not value.isdigit() or len(value) > LONGEST_LENGTH:
                 raise BadGateway(debug="the upstream's Content-Length is not one number")
             line.number = int(value)
         elif kind == TRANSFER_ENCODING:
             if value.lower() != b"chunked":
                 raise BadGateway(debug="the upstream's transfer coding is not chunked")
         elif kind == CONNECTION:
-            line.tokens = tuple(part.strip(b" \t") for part in value.lower().split(b","))
+            line.tokens = _tokens(value)
             if line.tokens == (b"keep-alive",):
                 line.kind = _KEEP_ALIVE
+        elif kind == TRAILER:
+            line.tokens = tuple(name for name in _tokens(value) if isinstance(self._trailers[name], bytes))
         elif kind == SET_COOKIE:
-            if value.partition(b"=")[0].strip() not in self._cookies:
+            # A browser sends the nameless cookie `=a=b` back as `a=b` (RFC 6265bis 5.6).
+            if value.lstrip(b" \t=").partition(b"=")[0].strip() not in self._cookies:
                 return b"Set-Cookie: " + value
             line.kind = DROP
         return line
 
 
-def _apply(special: list[_Line], lines: list[bytes], *, modern: bool, kept: bool) -> tuple[bool, bool, list[bytes]]:
-    """Whether the body is chunked, whether the connection closes, and the lines that are left."""
-    chunked = False
+def fields_of(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields of a head that `read` has found good, as they stand there."""
+    parted = (line.partition(b":") for line in head.split(b"\r\n")[1:-2])
+    return tuple((name, value.strip(b" \t")) for name, _, value in parted)
+
+
+def _tokens(value: bytes) -> tuple[bytes, ...]:
+    return tuple(part.strip(b" \t") for part in value.lower().split(b","))
+
+
+def _apply(head: ResponseHead, special: list[_Line], lines: list[bytes], *, modern: bool, kept: bool) -> list[bytes]:
+    """Take in the lines that say something about the others; returns those that are left."""
     tokens: set[bytes] = set()
+    announced: list[bytes] = []
     for line in special:
         if line.kind == TRANSFER_ENCODING:
-            if chunked:
-                raise BadGateway(debug="the upstream sent Transfer-Encoding twice")
-            chunked = True
+            if head.chunked or head.length is not None or not modern:
+                raise BadGateway(debug="the upstream's transfer coding contradicts the rest of its head")
+            head.chunked = True
+        elif line.kind == TRAILER:
+            announced += line.tokens
         else:
             tokens.update(line.tokens)
-    close = b"close" in tokens or not (modern or kept or b"keep-alive" in tokens)
+    head.close = b"close" in tokens or not (modern or kept or b"keep-alive" in tokens)
+    if head.chunked and announced:
+        lines.append(b"Trailer: " + b", ".join(announced))
     dropped = tokens - NOT_NAMEABLE
     if dropped:
+        head.hop_by_hop = frozenset(dropped)
         lines = [lines[0], *(line for line in lines[1:] if line.partition(b":")[0].lower() not in dropped)]
-    return chunked, close, lines
+    return lines

@@ -8,8 +8,15 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.errors import MethodNotAllowed
+from gateway.proxy.breaker import BreakerPolicy
+from gateway.proxy.header_rules import HeaderRules
+from gateway.proxy.health import HealthPolicy
+from gateway.proxy.request_limits import RequestLimits
+from gateway.proxy.upstream_tls import UpstreamTls
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
+_DEFAULT_TLS: Final = UpstreamTls()
+_DEFAULT_BREAKER: Final = BreakerPolicy()
 
 
 class AuthMode(StrEnum):
@@ -22,7 +29,7 @@ class AuthMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSpec:
-    """A backend: `http(s)://host[:port][/path]`, and its share of the requests."""
+    """A backend: `http(s)://host[:port][/path]` or `unix:///socket[:/path]`, and its share of the requests."""
 
     url: str
     weight: int = 1
@@ -33,7 +40,8 @@ class RouteSpec:
     """One route as configured. Durations in seconds, `body_limit` in bytes.
 
     `host` is None (any), a name, or `*.example.com` (any name below it); a `path` that ends in `/` is a prefix,
-    otherwise it is exact; `methods` is None for all. `roles`: any of them.
+    otherwise it is exact; `methods` is None for all. `roles`: any of them. None for `total_timeout`, `response_limit`
+    and the header rules: there is none.
     """
 
     name: str
@@ -54,6 +62,14 @@ class RouteSpec:
     idle_timeout: float = 60.0
     body_limit: int = 100 * 1024 * 1024
     retries: int = 1
+    total_timeout: float | None = None
+    response_limit: int | None = None
+    request_headers: HeaderRules | None = None
+    response_headers: HeaderRules | None = None
+    tls: UpstreamTls = _DEFAULT_TLS
+    health: HealthPolicy | None = None
+    breaker: BreakerPolicy | None = _DEFAULT_BREAKER
+    limits: RequestLimits | None = None
 
     @property
     def is_prefix(self) -> bool:

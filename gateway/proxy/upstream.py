@@ -1,4 +1,4 @@
-"""Connections to a backend: kept alive, each with one persistent C parser, one request at a time, framing checked."""
+"""Connections to a backend: kept alive, one request at a time, framing checked."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.errors import BadGateway, GatewayError
-from gateway.proxy.aiohttp_private import NO_BODY, Body, Parser, response_parser, take
-from gateway.proxy.response_head import MAX_HEAD, ResponseHead
+from gateway.proxy.chunks import ChunkDecoder
+from gateway.proxy.headers import RawHeaders
+from gateway.proxy.response_head import MAX_HEAD, ResponseHead, fields_of
 from gateway.proxy.timer import LazyTimer
 
 if TYPE_CHECKING:
     from gateway.proxy.endpoint import Endpoint
 
 IDLE_SECONDS: Final = 30.0
+MAX_INTERIM: Final = 16
 _START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
-_CHUNKED_END: Final = b"\r\n0\r\n\r\n"
 # What the bytes that come next are.
 _HEAD: Final = 0
 _COUNTED: Final = 1
@@ -29,12 +30,25 @@ _SWITCHING: Final = 101
 class Leg(Protocol):
     """What a connection tells whoever sent a request over it. After `done` or `failed` nothing more is told."""
 
+    def body_came(self) -> None:
+        """The upstream has read: more of the request may be written."""
+        ...
+
     def informed(self) -> None:
         """The upstream said 100 Continue."""
         ...
 
+    def hinted(self, head: bytes) -> None:
+        """Another interim head came (RFC 9110 15.2), checked like a final one; it ends in CRLF but is not closed."""
+        ...
+
     def responded(self, status: int, head: ResponseHead, body: bytes, *, done: bool, bodyless: bool) -> None:
         """The final head, with what came of the body. `bodyless`: no body belongs to it, whatever it declares."""
+        ...
+
+    def switched(self, connection: UpstreamConnection, head: ResponseHead, fields: RawHeaders, rest: bytes) -> None:
+        """The upstream said 101, with `fields` in its head and `rest` behind it. Raises for a 101 that is no answer;
+        else `detach` follows."""
         ...
 
     def received(self, data: bytes, *, done: bool) -> None:
@@ -51,17 +65,20 @@ class Leg(Protocol):
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection. aiohttp's parser reads the heads and decodes chunks; counted bodies pass through untouched."""
+    """One connection. Counted bodies pass through untouched.
+
+    `trailers` are the lines behind the chunked body that ended last, each ended by CRLF, checked like headers.
+    """
 
     __slots__ = (
-        "_body",
-        "_chunk_parser",
+        "_chunks",
         "_close",
-        "_drained",
         "_endpoint",
         "_head_only",
         "_heard",
         "_held",
+        "_hop_by_hop",
+        "_interim",
         "_left",
         "_leg",
         "_loop",
@@ -70,6 +87,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_paused",
         "request_sent",
         "timer",
+        "trailers",
         "transport",
         "used_at",
     )
@@ -77,21 +95,22 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
         self._endpoint = endpoint
         self._loop = loop
-        self._chunk_parser: Parser | None = None
+        self._chunks: ChunkDecoder | None = None
+        self._hop_by_hop: frozenset[bytes] = frozenset()
+        self._interim = 0
         self._leg: Leg | None = None
         self._next = _HEAD
         self._partial = b""
         self._left = 0
-        self._body: Body = NO_BODY
         self._close = False
         self._head_only = False
         self._heard = False
         self._held = False
         self._paused = False
-        self._drained: asyncio.Future[None] | None = None
         self.transport: asyncio.Transport | None = None
         self.timer = LazyTimer(loop, self._expired)
         self.request_sent = True
+        self.trailers = b""
         self.used_at = 0.0
 
     # -- the sender's side
@@ -116,14 +135,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether the upstream is slow to read: wait for `drain` before writing more."""
+        """Whether the upstream is slow to read: write no more until `body_came`."""
         return self._paused
-
-    async def drain(self) -> None:
-        """Wait until the upstream has read enough, or is gone."""
-        if self._paused:
-            self._drained = self._loop.create_future()
-            await self._drained
 
     def pause(self) -> None:
         """Read no more of the response for now."""
@@ -147,6 +160,14 @@ class UpstreamConnection(asyncio.Protocol):
         self.timer.cancel()
         if self.transport is not None:
             self.transport.abort()
+
+    def detach(self) -> asyncio.Transport:
+        """Give the transport away: what comes next is not HTTP, and none of this connection's business."""
+        transport = self.transport
+        assert transport is not None  # noqa: S101 - bytes came over it just now
+        self._leg = None
+        self.connection_lost(None)
+        return transport
 
     # -- the upstream's side
 
@@ -184,8 +205,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = None
         self.timer.cancel()
         self._endpoint.lost(self)
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
         leg = self._leg
         if leg is None:
             return
@@ -204,9 +223,8 @@ class UpstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Called by the loop."""
         self._paused = False
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._drained = None
+        if self._leg is not None:
+            self._leg.body_came()
 
     # -- the response
 
@@ -221,33 +239,40 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             try:
                 head = self._endpoint.rules.read(data[:end])
+                if head.status >= 200:
+                    break
+                if head.status == _SWITCHING:
+                    self._switch(leg, head, data[:end], data[end:])
+                    return
+                self._inform(leg, head)
             except BadGateway as error:
                 self._fail(error)
                 return
-            if head.status >= 200:
-                break
-            if head.status == _SWITCHING:
-                self._fail(BadGateway(debug="the upstream switched protocols unasked"))
-                return
-            if head.status == _CONTINUE:
-                leg.informed()
             data = data[end:]
             if not data or self._leg is not leg:
                 self._partial = b""
                 return
         self._partial = b""
+        if self._interim:
+            self._interim = 0
         try:
-            self._answered(leg, head, data, end)
+            self._answered(leg, head, data[end:])
         except BadGateway as error:
             self._fail(error)
 
-    def _answered(self, leg: Leg, head: ResponseHead, data: bytes, end: int) -> None:
+    def _switch(self, leg: Leg, head: ResponseHead, raw: bytes, rest: bytes) -> None:
+        self._partial = b""
+        try:
+            leg.switched(self, head, fields_of(raw), rest)
+        except GatewayError as error:
+            self._fail(error)
+
+    def _answered(self, leg: Leg, head: ResponseHead, body: bytes) -> None:
         status = head.status
         self._close = head.close
         if status == 204 and (head.chunked or head.length):
             raise BadGateway(debug="the upstream declared a body for status 204")
         bodyless = self._head_only or status == 204 or status == 304
-        body = data[end:]
         done = False
         if bodyless or head.length is not None:
             left = self._left = (0 if bodyless else head.length or 0) - len(body)
@@ -259,52 +284,51 @@ class UpstreamConnection(asyncio.Protocol):
                 self._complete()
         elif head.chunked:
             self._next = _CHUNKED
-            body, done = self._first_chunks(data)
+            if self._chunks is None:
+                self._chunks = ChunkDecoder()
+            self._chunks.start()
+            self._hop_by_hop = head.hop_by_hop
+            body, done = self._decode(body)
         else:
             self._next = _UNTIL_CLOSE
+            self.trailers = b""
         leg.responded(status, head, body, done=done, bodyless=bodyless)
 
-    def _first_chunks(self, data: bytes) -> tuple[bytes, bool]:
-        """Hand a chunked answer, head and all, to the parser that decodes chunks."""
-        parser = self._chunk_parser
-        if parser is None:
-            parser = self._chunk_parser = response_parser(self._loop)
-        try:
-            [(_, self._body)], _, _ = parser.feed_data(data)
-        except Exception as error:
-            raise BadGateway(debug=f"the upstream's chunks are malformed: {type(error).__name__}") from error
-        body, done = take(self._body), self._body.is_eof()
-        if done:
-            self._complete(data)
-        return body, done
+    def _inform(self, leg: Leg, head: ResponseHead) -> None:
+        """Tell of an interim head. Raises `BadGateway`."""
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise BadGateway(debug="the upstream sends interim heads without end")
+        if head.status == _CONTINUE:
+            leg.informed()
+        else:
+            leg.hinted(head.head)
+
+    def _decode(self, data: bytes) -> tuple[bytes, bool]:
+        """The payload in `data`, and whether the body ended with it. Raises `BadGateway`."""
+        chunks = self._chunks
+        assert chunks is not None  # noqa: S101 - made with the head
+        body = chunks.feed(data)
+        if not chunks.done:
+            return body, False
+        if chunks.rest:
+            raise BadGateway(debug="the upstream's answer is longer than it says")
+        fields = chunks.trailers
+        self.trailers = self._endpoint.rules.trailers(fields, self._hop_by_hop) if fields else b""
+        self._complete()
+        return body, True
 
     def _read_chunks(self, leg: Leg, data: bytes) -> None:
-        assert self._chunk_parser is not None  # noqa: S101 - made for the first chunks
         try:
-            messages, _, _ = self._chunk_parser.feed_data(data)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(BadGateway(debug=f"the upstream's chunks are malformed: {type(error).__name__}"))
+            body, done = self._decode(data)
+        except BadGateway as error:
+            self._fail(error)
             return
-        if messages:
-            self._fail(BadGateway(debug="the upstream answered twice"))
-            return
-        body = take(self._body)
-        if self._body.is_eof():
-            self._complete(data)
-            leg.received(body, done=True)
-        elif body:
-            leg.received(body, done=False)
+        if body or done:
+            leg.received(body, done=done)
 
-    def _complete(self, chunked: bytes | None = None) -> None:
-        """The response has ended, `chunked` being the bytes that ended one: keep the connection if nothing speaks
-        against it."""
-        if chunked is not None:
-            self._body = NO_BODY
-            if not chunked.endswith(_CHUNKED_END):
-                # Trailers stay in aiohttp's parser and would stand among the headers of the next response. Part of a
-                # second response would be lost with the parser, and its rest taken for the answer to somebody else.
-                self._chunk_parser = None
-                self._close = self._close or not (chunked.endswith(_HEAD_END) or _HEAD_END.endswith(chunked))
+    def _complete(self) -> None:
+        """The response has ended: keep the connection if nothing speaks against it."""
         self._leg = None
         self._next = _HEAD
         if self._close or not self.request_sent or self.transport is None:

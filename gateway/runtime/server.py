@@ -13,7 +13,7 @@ from gateway.app import Gateway, open_gateway
 from gateway.changes import How
 from gateway.clock import SystemClock
 from gateway.events import Event, Name
-from gateway.runtime.listeners import Listeners
+from gateway.runtime.listeners import Listeners, allow_many_connections
 from gateway.runtime.notify import Notifier
 from gateway.runtime.reload import Reloader, Source
 from gateway.runtime.serving import Stop, serving
@@ -29,6 +29,7 @@ def run(settings: Settings, *, source: Source | None = None, when_ready: WhenRea
 
     With a `source` the configuration is read from there again on SIGHUP.
     """
+    allow_many_connections()
     run_loop(_serve(settings, source, when_ready))
 
 

@@ -9,32 +9,25 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
 from gateway import tasks
+from gateway.admin_api.exposition import Snapshot
 from gateway.app import Gateway
 from gateway.proxy.front import Front
 from gateway.runtime.affinity import one_cpu
 from gateway.runtime.listeners import Listeners
+from gateway.runtime.public import Public
+from gateway.runtime.turns import Turns
 
 DRAIN: Final = 10.0
 """Seconds that requests under way have to finish after the signal to stop."""
 
 Checks = Callable[[], Mapping[str, str | None]]
+TurnsOf = Callable[[Front], Turns]
 T = TypeVar("T")
-
-
-class Accepting(Protocol):
-    """What accepts connections."""
-
-    def close(self) -> None:
-        """Accept no more."""
-        ...
-
-
-Accept = Callable[[socket.socket, Front], Accepting]
 
 
 class Stop:
@@ -96,36 +89,45 @@ async def serving(
     *,
     nth: int | None = None,
     others: Checks = dict,
-    accept: Accept | None = None,
+    elsewhere: Snapshot | None = None,
+    turns: TurnsOf | None = None,
 ) -> AsyncIterator[None]:
-    """Serve inside the block; afterwards stop accepting, and drain.
+    """Serve inside the block; afterwards stop accepting, and drain. Raises `CannotStart`.
 
-    `nth`: which CPU to begin on; `others`: checks made elsewhere; `accept`: in the place of the loop's own server.
+    `nth`: which CPU to begin on; `others`: checks made elsewhere, `elsewhere` gives what is counted there; `turns`:
+    with whom the listener is shared.
     """
     # What start-up made stays: a full collection that walks it would stop every request for a while.
     gc.collect()
     gc.freeze()
+    public = Public(gateway, listeners.public, turns(gateway.front) if turns is not None else None)
+    await public.open()
     # Only now: the password threads keep the CPUs that were there before.
     bound = one_cpu(nth) if gateway.settings.server.cpu_affinity else None
     watch = tasks.spawn(bound.watch(), name="cpu affinity") if bound is not None else None
-    if accept is not None:
-        server: Accepting = accept(listeners.public, gateway.front)
-    else:
-        server = await asyncio.get_running_loop().create_server(gateway.front, sock=listeners.public)
-    probes = await _serve_admin(gateway.admin(others), listeners) if listeners.admin is not None else None
+    probes: web.AppRunner | None = None
     try:
+        if listeners.admin is not None:
+            probes = await _serve_admin(gateway.admin(others, elsewhere), listeners.admin)
         yield
     finally:
-        server.close()
-        await stop.unless_hurried(gateway.drain(DRAIN))
+        public.stop()
+        await stop.unless_hurried(_drain(gateway, public))
+        await public.close()
         if probes is not None:
             await probes.cleanup()
         await tasks.cancel(watch)
 
 
-async def _serve_admin(app: web.Application, listeners: Listeners) -> web.AppRunner:
+async def _drain(gateway: Gateway, public: Public) -> None:
+    """Whoever was accepted before has a moment to finish a handshake and to be answered."""
+    await gateway.leave()
+    await public.close()
+    await gateway.drain(DRAIN)
+
+
+async def _serve_admin(app: web.Application, listener: socket.socket) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
-    assert listeners.admin is not None  # noqa: S101 - asked by the caller
-    await web.SockSite(runner, listeners.admin).start()
+    await web.SockSite(runner, listener).start()
     return runner

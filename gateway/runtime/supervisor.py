@@ -17,14 +17,15 @@ from gateway.changes import How, compare
 from gateway.clock import SystemClock
 from gateway.errors import CannotStart
 from gateway.events import Event, Level, Name
-from gateway.runtime.accepting import Counts, make_counts
 from gateway.runtime.channel import Message
 from gateway.runtime.child import Child, Failure
-from gateway.runtime.listeners import Listeners
+from gateway.runtime.fleet_metrics import FleetMetrics
+from gateway.runtime.listeners import Listeners, allow_many_connections
 from gateway.runtime.loglock import LogLock, make_lock
 from gateway.runtime.notify import Notifier
 from gateway.runtime.reload import Reloader, RolledBack, Source
 from gateway.runtime.started import started
+from gateway.runtime.turns import Counts, make_counts
 from gateway.runtime.workers import worker_count
 from gateway.settings.model import Settings
 from gateway.settings.problems import ConfigError, Problem
@@ -42,6 +43,7 @@ _LONGEST_PAUSE: Final = 10.0
 
 def supervise(settings: Settings, source: Source) -> None:
     """Serve with several workers until SIGTERM or SIGINT. Raises `CannotStart` or `ConfigError` with one clear line."""
+    allow_many_connections()  # workers inherit it
     if asyncio.run(_run(settings, source)):
         sys.exit(1)
 
@@ -75,6 +77,7 @@ class Supervisor:
         self._lock = lock
         self._memory = make_counts(worker_count(settings))
         self._counts = Counts(self._memory)
+        self._metrics = FleetMetrics()
         self._telemetry = telemetry
         self._events = telemetry.events
         self._notifier = notifier
@@ -174,7 +177,6 @@ class Supervisor:
                 "lock": self._lock,
                 "counts": self._memory,
                 "number": number,
-                "workers": worker_count(self._settings),
             }
             inherited = [fd for fd in (*self._listeners.descriptors, self._lock, self._memory) if fd is not None]
             try:
@@ -220,6 +222,7 @@ class Supervisor:
 
     def _ended(self, child: Child) -> None:
         self._all.discard(child)
+        self._metrics.ended(child)
         code = child.exited.result()
         number = child.number
         expected = child.leaving or self._stopping
@@ -278,10 +281,14 @@ class Supervisor:
     # -- what workers say
 
     def _heard(self, child: Child, message: Message) -> None:
+        if "counts" in message:
+            self._metrics.told(child, message["counts"])
         if "beat" in message:
             if child.problem != message["beat"]:
                 child.problem = message["beat"]
                 self._tell_fleet()
+        elif "scrape" in message:
+            child.send({"counted": self._metrics.without(child, self._telemetry.metrics.snapshot())})
         elif "login" in message:
             for other in self._ready():
                 if other is not child:

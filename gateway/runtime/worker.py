@@ -16,17 +16,20 @@ from typing import Any, Final, NoReturn
 from gateway import tasks
 from gateway.app import Gateway, open_gateway
 from gateway.clock import SystemClock
-from gateway.credentials.pool import default_permits
 from gateway.errors import GatewayError
 from gateway.proxy.front import Front
-from gateway.runtime.accepting import Acceptor, Counts, Turns
 from gateway.runtime.channel import Channel, Message, encode, read_first
+from gateway.runtime.fleet_metrics import packed, unpacked
 from gateway.runtime.listeners import Listeners
 from gateway.runtime.loglock import LogLock
 from gateway.runtime.serving import Stop, run, serving
+from gateway.runtime.turns import Counts, Turns
 from gateway.settings.model import Settings
+from gateway.telemetry.metrics import Family
 
 BEAT: Final = 1.0
+_PATIENCE: Final = 2.0
+"""Seconds for the supervisor to say what the other workers have counted."""
 CANNOT_START, BAD_CONFIG = 3, 78
 
 
@@ -39,10 +42,18 @@ class Worker:
         self.gateway: Gateway | None = None
         self._prepared: Callable[[], None] | None = None
         self._fleet: Mapping[str, str | None] = {}
+        self._asked: list[asyncio.Future[list[Family]]] = []
 
     def others(self) -> Mapping[str, str | None]:
         """What the supervisor says about all workers, as checks."""
         return self._fleet
+
+    async def elsewhere(self) -> list[Family]:
+        """What the other workers have counted, and those before them. Raises TimeoutError."""
+        asked: asyncio.Future[list[Family]] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self.channel.send({"scrape": True})
+        return await asyncio.wait_for(asked, _PATIENCE)
 
     def ready(self, gateway: Gateway) -> None:
         """Requests are served."""
@@ -55,13 +66,24 @@ class Worker:
         while True:
             problems = self.gateway.quick_checks().items() if self.gateway is not None else ()
             self.channel.send({"beat": "; ".join(f"{name}: {text}" for name, text in problems if text) or None})
+            self.count()
             await asyncio.sleep(BEAT)
+
+    def count(self) -> None:
+        """Tell what was counted here."""
+        if self.gateway is not None:
+            self.channel.send({"counts": packed(self.gateway.counted())})
 
     def heard(self, message: Message) -> None:
         """The supervisor said something."""
         gateway = self.gateway
         if "fleet" in message:
             self._fleet = message["fleet"]
+        elif "counted" in message:
+            asked, self._asked = self._asked, []
+            for future in asked:
+                if not future.done():
+                    future.set_result(unpacked(message["counted"]))
         elif "login" in message and gateway is not None:
             gateway.login_throttle.hear(*message["login"])
         elif "prepare" in message and gateway is not None:
@@ -120,20 +142,20 @@ async def _work(sock: socket.socket, first: Message, settings: Settings) -> None
     worker.channel = await Channel.over(sock.dup(), worker.heard, stop.wish)
     beat = tasks.spawn(worker.beat(), name="signs of life")
     lock, number = LogLock(first["lock"]), first["number"]
-    permits = max(1, default_permits() // first["workers"])
     counts = Counts(first["counts"])
 
-    def accept(listener: socket.socket, front: Front) -> Acceptor:
-        return Acceptor(listener, front, Turns(lambda: len(front.connections), counts, number))
+    def turns(front: Front) -> Turns:
+        return Turns(lambda: front.load, counts, number)
 
     try:
         with closing(Listeners.adopt(first["descriptors"])) as listeners:
-            async with (
-                open_gateway(settings, SystemClock(), exclusive=lock, hash_permits=permits) as gateway,
-                serving(gateway, listeners, stop, nth=number, others=worker.others, accept=accept),
-            ):
-                worker.ready(gateway)
-                await stop.wait()
+            async with open_gateway(settings, SystemClock(), exclusive=lock) as gateway:
+                async with serving(
+                    gateway, listeners, stop, nth=number, others=worker.others, elsewhere=worker.elsewhere, turns=turns
+                ):
+                    worker.ready(gateway)
+                    await stop.wait()
+                worker.count()
     finally:
         await tasks.cancel(beat)
         worker.channel.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -136,6 +136,10 @@ class SessionStore(Protocol):
 
     async def get(self, sid: str) -> Session | None:
         """The session as stored, ended or not; None when unknown."""
+        ...
+
+    async def access_until(self, sids: Sequence[str]) -> Mapping[str, float]:
+        """`max_access_exp` of those of the sessions that could be refreshed now, by sid."""
         ...
 
     async def list_live(self, user_id: str | None = None, *, limit: int = 1000, after: str = "") -> tuple[Session, ...]:

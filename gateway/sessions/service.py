@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gateway.clock import Clock
@@ -145,6 +145,13 @@ class SessionService:
         """Whether the session could be refreshed now."""
         session = await self._store.get(sid)
         return session is not None and session.is_live(await self._store.now())
+
+    async def access_until(self, sids: Sequence[str]) -> Mapping[str, float]:
+        """For those of the sessions that live: until when the newest of their access tokens is good, epoch seconds.
+
+        Later than the `exp` of a token: the session was refreshed since that one was issued.
+        """
+        return await self._store.access_until(sids)
 
     async def cleanup(self, batch: int) -> int:
         """End what is past its limits and delete what ended long ago, `batch` rows at a time; returns how many."""

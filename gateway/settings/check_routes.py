@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from gateway.settings.check_headers import check_headers
 from gateway.settings.model import AuthMode, Credential, RevocationMode, Settings
 from gateway.settings.problems import Location
 from gateway.settings.report import Report
-from gateway.settings.route import Health, Match, Route
-from gateway.settings.types import split_listen
+from gateway.settings.route import Match, Route, UpstreamTls
+from gateway.settings.types import split_listen, unix_path
 
 JWKS_PATH = "/.well-known/jwks.json"
 _ANY_ADDRESS = {"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"}
@@ -35,6 +37,8 @@ def check_routes(settings: Settings, index: Sequence[int], report: Report) -> No
         _upstream(settings, route, here, report)
         _access(route, here, report)
         _limits(route, here, report)
+        check_headers(settings, route, here, report)
+        _tls(route, here, report)
         _later(route, here, report)
 
 
@@ -59,18 +63,21 @@ def _reserved(settings: Settings, route: Route, here: Location, report: Report) 
 
 
 def _upstream(settings: Settings, route: Route, here: Location, report: Report) -> None:
+    seen: set[str] = set()
     for number, upstream in enumerate(route.upstream):
         place = (*here, "upstream", number, "url")
+        if upstream.url in seen:
+            report.error(place, f"{upstream.url} is there twice", "give it a larger weight")
+        seen.add(upstream.url)
+        if upstream.url.startswith("unix:"):
+            continue
         parts = urlsplit(upstream.url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        listen_host, listen_port = split_listen(settings.server.listen)
+        on_socket = unix_path(settings.server.listen) is not None
+        listen_host, listen_port = ("", None) if on_socket else split_listen(settings.server.listen)
         loops = host == listen_host or (host in _ANY_ADDRESS and listen_host in _ANY_ADDRESS)
         if loops and port == listen_port:
             report.error(place, f"{upstream.url} is the gateway itself: requests would go in a circle")
-    if len(route.upstream) > 1:
-        report.later((*here, "upstream", 1), "more than one upstream per route", "name one")
-    elif route.upstream[0].weight != 1:
-        report.later((*here, "upstream", 0, "weight"), "a weight")
 
 
 def _access(route: Route, here: Location, report: Report) -> None:
@@ -93,6 +100,56 @@ def _limits(route: Route, here: Location, report: Report) -> None:
     for key in ("connect", "response", "idle"):
         if not 0.001 <= getattr(route.timeouts, key) <= 86400:
             report.error((*here, "timeouts", key), "must be between 1ms and 24h")
+    if route.timeouts.total is not None and not 0.001 <= route.timeouts.total <= 86400:
+        report.error((*here, "timeouts", "total"), "must be between 1ms and 24h", "null turns it off")
+    rate = route.limits.rate
+    if rate is not None and not 0.1 <= rate.per <= 86400:
+        report.error((*here, "limits", "rate", "per"), "must be between 100ms and 24h")
+    for key in ("interval", "timeout"):
+        if not 0.01 <= getattr(route.health, key) <= 86400:
+            report.error((*here, "health", key), "must be between 10ms and 24h")
+    breaker = route.breaker
+    if breaker is None:
+        return
+    if not 0.01 <= breaker.open_for <= 86400:
+        report.error((*here, "breaker", "open_for"), "must be between 10ms and 24h")
+    elif not breaker.open_for <= breaker.longest <= 86400:
+        about = ((*here, "breaker", "open_for"),)
+        report.error((*here, "breaker", "longest"), "must be between open_for and 24h", about=about)
+
+
+def _tls(route: Route, here: Location, report: Report) -> None:
+    """The files of upstream TLS can be read, and the key belongs to the certificate."""
+    tls, place = route.upstream_tls, (*here, "upstream_tls")
+    if tls == UpstreamTls():
+        return
+    if not any(upstream.url.startswith("https:") for upstream in route.upstream):
+        report.error(place, "has no effect without an https upstream", "remove it", about=((*here, "upstream"),))
+        return
+    if tls.key_file is not None and tls.cert_file is None:
+        report.error((*place, "key_file"), "needs cert_file", about=((*place, "cert_file"),))
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls.ca_file is not None:
+        try:
+            context.load_verify_locations(tls.ca_file)
+        except (OSError, ValueError) as error:
+            report.error((*place, "ca_file"), f"{tls.ca_file}: {_reason(error, 'is no PEM file of certificates')}")
+    if tls.cert_file is not None:
+        try:
+            # A password given here keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        except (OSError, ValueError) as error:
+            names = tls.cert_file if tls.key_file is None else f"{tls.cert_file} with {tls.key_file}"
+            wrong = "are no PEM certificate and unencrypted key that belong together"
+            report.error((*place, "cert_file"), f"{names}: {_reason(error, wrong)}", about=((*place, "key_file"),))
+
+
+def _reason(error: Exception, otherwise: str) -> str:
+    """What to say: OpenSSL's own words help nobody."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return otherwise
 
 
 def _later(route: Route, here: Location, report: Report) -> None:
@@ -100,7 +157,3 @@ def _later(route: Route, here: Location, report: Report) -> None:
         report.later((*here, "credentials"), "cookie", "leave it at [bearer]")
     if route.require.mfa:
         report.later((*here, "require", "mfa"), "a second factor")
-    if route.health.path is not None:
-        report.later((*here, "health", "path"), "an active health check", "leave it null")
-    elif route.health != Health():
-        report.later((*here, "health", "interval"), "an active health check", "remove it")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from gateway.settings.check_database import check_database
+from gateway.settings.check_headers import fold
 from gateway.settings.check_routes import check_routes
+from gateway.settings.check_server import check_server, is_loopback
 from gateway.settings.model import SameSite, SessionsIn, Settings
 from gateway.settings.report import Report
-from gateway.settings.types import split_listen
 
 # What the gateway or HTTP itself puts there; compared in folded form.
 _RESERVED_HEADERS = frozenset(
@@ -19,13 +19,14 @@ _RESERVED_HEADERS = frozenset(
     | {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "traceparent", "tracestate"}
     | {"referer", "user-agent", "accept", "accept-encoding", "range"}
 )
-_MOST_WORKERS = 512
 
 
-def run(settings: Settings, route_index: Sequence[int]) -> Report:
-    """Every check. `route_index` holds the place in the file of each of `settings.routes`."""
+def run(settings: Settings, route_index: Sequence[int], *, listener_files: bool = True) -> Report:
+    """Every check, those of the listener's files on demand.
+
+    `route_index` holds the place in the file of each of `settings.routes`."""
     report = Report()
-    _server(settings, report)
+    check_server(settings, report, files=listener_files)
     _storage(settings, report)
     _lifetimes(settings, report)
     _windows(settings, report)
@@ -36,53 +37,9 @@ def run(settings: Settings, route_index: Sequence[int]) -> Report:
     return report
 
 
-def fold(name: str) -> str:
-    """A header name as every backend could read it: lower case, all but letters and digits as `-`."""
-    return "".join(char if char.isalnum() else "-" for char in name.lower())
-
-
-def _server(settings: Settings, report: Report) -> None:
-    server = settings.server
-    if server.workers != 1 and settings.storage.database == "memory:":
-        place = ("server", "workers")
-        report.error(place, "workers share nothing with storage.database: memory:", "leave it at 1, or use SQLite")
-    if server.workers > _MOST_WORKERS:
-        report.error(("server", "workers"), f"must be at most {_MOST_WORKERS}", "auto: one per core")
-    if not 0.1 <= server.worker_timeout <= 3600:
-        report.error(("server", "worker_timeout"), "must be between 100ms and 1h")
-    if not 0.05 <= server.reload.interval <= 3600:
-        report.error(("server", "reload", "interval"), "must be between 50ms and 1h")
-    if server.admin_listen is not None:
-        place = ("server", "admin_listen")
-        host, port = split_listen(server.admin_listen)
-        if port and server.admin_listen == server.listen:
-            report.error(place, "is the same address as server.listen", about=(("server", "listen"),))
-        if not _is_loopback(host):
-            report.warn(place, f"{server.admin_listen} can be reached from other machines", "there is no log-in on it")
-    for index, network in enumerate(server.trusted_proxies):
-        if network.endswith("/0"):
-            place_ = ("server", "trusted_proxies", index)
-            report.warn(place_, f"{network}: every client could claim any address", "name your proxies only")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _storage(settings: Settings, report: Report) -> None:
     storage = settings.storage
-    scheme = storage.database.partition(":")[0].partition("+")[0].lower()
-    place = ("storage", "database")
-    if scheme in {"postgresql", "postgres"}:
-        report.later(place, "PostgreSQL", "use sqlite:///gateway.db")
-    elif storage.database != "memory:" and not re.fullmatch(r"sqlite:///[^\0]+", storage.database):
-        hint = "write sqlite:///gateway.db or sqlite:////var/lib/gateway/gateway.db"
-        report.error(place, "is not a database URL", hint)
+    check_database(storage, report)
     if storage.redis is not None:
         report.later(("storage", "redis"), "Redis", "leave it null")
     if storage.sessions is not SessionsIn.DATABASE:
@@ -143,7 +100,7 @@ def _cookie(settings: Settings, report: Report) -> None:
         )
     if not cookie.secure and public.scheme == "https":
         report.warn((*section, "secure"), "secure: false sends the refresh cookie over plain http too", "remove it")
-    if cookie.secure and public.scheme == "http" and not _is_loopback(host) and not host.endswith(".localhost"):
+    if cookie.secure and public.scheme == "http" and not is_loopback(host) and not host.endswith(".localhost"):
         report.warn(
             url, "browsers do not keep a Secure cookie from plain http", "use https, or auth.cookie.secure: false"
         )

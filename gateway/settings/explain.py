@@ -17,10 +17,8 @@ from gateway.settings.types import Secret
 
 _PLANNED: Mapping[Location, frozenset[str]] = {
     (): frozenset({"risk", "mfa", "pages", "notify", "tracing", "metrics", "admin"}),
-    ("server",): frozenset({"tls", "proxy_protocol", "unix", "admin_token", "admin_token_file"}),
-    ("routes",): frozenset(
-        {"rate_limit", "concurrency", "breaker", "request_headers", "response_headers", "ca_file", "client_certificate"}
-    ),
+    ("server",): frozenset({"admin_token", "admin_token_file"}),
+    ("routes",): frozenset({"rate_limit", "ca_file", "client_certificate"}),
 }
 _SHOWN = 60
 

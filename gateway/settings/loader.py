@@ -33,8 +33,14 @@ class Loaded:
     origins: Mapping[Location, str] = field(default_factory=dict)
 
 
-def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Loaded:
-    """Read, merge, validate and check.
+def load(
+    path: Path | None,
+    env: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+    *,
+    listener_files: bool = True,
+) -> Loaded:
+    """Read, merge, validate and check; with `listener_files` what a listener reads too: its certificate and key.
 
     `overrides` maps dotted keys (`server.listen`) to values as YAML would hold them. Raises `ConfigError` with every
     problem, and `CannotStart` when the file is missing or unreadable.
@@ -44,7 +50,7 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, obje
     draft.add_environment(env)
     draft.add_overrides(overrides or {})
     draft.derive()
-    return draft.finish()
+    return draft.finish(listener_files=listener_files)
 
 
 class _Draft:
@@ -93,23 +99,25 @@ class _Draft:
 
     def derive(self) -> None:
         """The public URL follows the listener until somebody sets it."""
-        listen = self._data.get("server", {}).get("listen") if isinstance(self._data.get("server"), dict) else None
+        server = self._data.get("server")
+        listen = server.get("listen") if isinstance(server, dict) else None
         if not isinstance(listen, str) or ("server", "public_url") in self._origins:
             return
         try:
             host, port = split_listen(listen)
         except ValueError:
             return
-        if port:
+        if port and isinstance(server, dict):
+            scheme = "http" if server.get("tls") is None else "https"
             host = "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             self._add("server.listen", {("server", "public_url"): url})
 
-    def finish(self) -> Loaded:
+    def finish(self, *, listener_files: bool) -> Loaded:
         settings = self._validate()
         warnings: list[Problem] = []
         if settings is not None:
-            report = checks.run(settings, self._route_index)
+            report = checks.run(settings, self._route_index, listener_files=listener_files)
             for about, finding in report.errors:
                 if not any(self._is_tainted(location) for location in (finding.location, *about)):
                     self._problem(finding)
@@ -244,7 +252,14 @@ def _location(parts: tuple[str | int, ...]) -> Location:
 def _stand_in(key: str, number: int) -> object:
     """A value for a required key, unlike any other; nothing is ever reported about it."""
     path = f"/stand-in-{number}"
-    values = {"name": f"stand-in-{number}", "match": {"path": path}, "path": path, "attempts": 1, "per": "1m"}
+    values = {
+        "name": f"stand-in-{number}",
+        "match": {"path": path},
+        "path": path,
+        "attempts": 1,
+        "requests": 1,
+        "per": "1m",
+    }
     return values.get(key, "http://stand-in.invalid")
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from gateway.sessions.policy import BindingMode, OnReuse
 from gateway.settings.route import AuthMode, Credential, RevocationMode, Route
 from gateway.settings.section import Section
+from gateway.settings.server import ServerSettings
 from gateway.settings.types import (
     AllowedOrigin,
     CookieName,
@@ -18,10 +19,7 @@ from gateway.settings.types import (
     Flag,
     HeaderName,
     HostName,
-    ListenAddress,
-    Network,
     Prefix,
-    PublicUrl,
     Secret,
     Text,
     Workers,
@@ -80,54 +78,28 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class ReloadSettings(Section):
-    """When the configuration is read again. SIGHUP always does it."""
-
-    watch: Flag = Field(default=True, description="Read it when the file has changed.")
-    interval: Duration = Field(default=2.0, description="Time between two looks at the file.")
-
-
-class ServerSettings(Section):
-    """Where the gateway listens and how it is reached."""
-
-    listen: ListenAddress = Field(default="127.0.0.1:8080", description="host:port of the public listener.")
-    admin_listen: ListenAddress | None = Field(
-        default="127.0.0.1:9090", description="host:port of the listener for probes and operators; null turns it off."
-    )
-    public_url: PublicUrl = Field(
-        default="http://127.0.0.1:8080",
-        description="The URL browsers use: own origin and token issuer. Follows `listen` while it is not set.",
-    )
-    workers: Workers = Field(default=1, description="Worker processes; auto (0): one per core.")
-    cpu_affinity: Flag = Field(
-        default=True,
-        description="Keep the threads of a worker on one CPU, and move them when others crowd it (Linux).",
-    )
-    trusted_proxies: tuple[Network, ...] = Field(
-        default=(), description="CIDRs whose X-Forwarded-* headers are believed."
-    )
-    worker_timeout: Duration = Field(
-        default=30.0, description="With several workers: one that shows no sign of life for this long is replaced."
-    )
-    reload: ReloadSettings = Field(
-        default=ReloadSettings(), description="When the configuration is read again, besides SIGHUP."
-    )
-
-
 class StorageSettings(Section):
     """Where users, sessions, keys and events are kept."""
 
     database: Annotated[Text, Secret()] = Field(
         default="sqlite:///gateway.db",
-        description="sqlite:///relative.db, sqlite:////absolute.db, or memory: (forgotten at exit).",
+        description=(
+            "sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host/db, or memory: (forgotten at exit)."
+        ),
     )
     database_file: Text | None = Field(default=None, description="A file that holds `database`.")
+    pool: Annotated[Count, Field(ge=1, le=1000)] = Field(
+        default=10, description="PostgreSQL: the most connections of a worker, beside one that listens."
+    )
     redis: Annotated[Text, Secret()] | None = Field(default=None, description="redis:// or rediss:// URL.")
     redis_file: Text | None = Field(default=None, description="A file that holds `redis`.")
     sessions: SessionsIn = Field(default=SessionsIn.DATABASE, description="Where sessions live.")
     master_key_file: Text | None = Field(
         default=None,
-        description="File with the master key, 32 bytes base64. null: beside the SQLite file, made (0600) when absent.",
+        description=(
+            "File with the master key, 32 bytes base64; required with PostgreSQL, the same for every gateway."
+            " null: beside the SQLite file, made (0600) when absent."
+        ),
     )
 
 
@@ -261,12 +233,24 @@ class ThrottleSettings(Section):
     longest_wait: Duration = Field(default=900.0, description="The longest a throttled client has to wait.")
 
 
+class HashingSettings(Section):
+    """How many passwords are hashed at a time. More cost memory (19 MiB each) and CPU that requests would have had."""
+
+    permits: Workers = Field(
+        default=0, description="Hashes at once in a worker; auto (0): the cores but one, shared by the workers."
+    )
+    queue: Annotated[Count, Field(le=10_000)] = Field(
+        default=32, description="Log-ins that may wait for a hash; more are answered 503 with Retry-After."
+    )
+
+
 class PasswordSettings(Section):
-    """What a new password must be."""
+    """What a new password must be, and how passwords are hashed."""
 
     min_length: Annotated[Count, Field(ge=1, le=256)] = Field(
         default=8, description="Fewest characters of a new password."
     )
+    hashing: HashingSettings = Field(default=HashingSettings(), description="The threads passwords are hashed in.")
 
 
 class LoggingSettings(Section):
@@ -296,7 +280,7 @@ class Settings(Section):
         default=IdentitySettings(), description="What upstreams are told about the caller."
     )
     throttle: ThrottleSettings = Field(default=ThrottleSettings(), description="Limits on failed log-ins.")
-    passwords: PasswordSettings = Field(default=PasswordSettings(), description="What a new password must be.")
+    passwords: PasswordSettings = Field(default=PasswordSettings(), description="New passwords and hashing.")
     logging: LoggingSettings = Field(default=LoggingSettings(), description="What is written, and how.")
     routes: tuple[Route, ...] = Field(default=(), description="What is matched, who may pass, and where it goes.")
 

@@ -15,6 +15,7 @@ from gateway.settings import units
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?", re.ASCII)
 _PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-F]{2})*", re.ASCII)
+_LONGEST_SOCKET = 107  # sun_path of unix(7), less its end
 _UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A])", re.ASCII)
 
 
@@ -30,8 +31,8 @@ def is_token(text: str) -> bool:
 
 def split_listen(text: str) -> tuple[str, int]:
     """`host:port` or `[v6]:port` in two; ValueError says what is wrong. An empty host means every interface."""
-    if text.startswith(("unix:", "/")):
-        raise ValueError("unix sockets are not supported by this version: write host:port")
+    if text.startswith("/"):
+        raise ValueError(f"write unix:{text} for a unix socket")
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
@@ -45,8 +46,31 @@ def split_listen(text: str) -> tuple[str, int]:
     return bare, int(port)
 
 
+def unix_path(text: str) -> str | None:
+    """The path in `unix:/path`; None when `text` is no unix socket. ValueError says what is wrong with the path."""
+    if not text.startswith("unix:"):
+        return None
+    path = text.removeprefix("unix:")
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError("a unix socket is written unix:/absolute/path.sock")
+    if len(path.encode()) > _LONGEST_SOCKET:
+        raise ValueError(f"the path of a unix socket has at most {_LONGEST_SOCKET} bytes")
+    return path
+
+
 def _listen(text: str) -> str:
-    split_listen(text)
+    if unix_path(text) is None:
+        split_listen(text)
+    return text
+
+
+def _peer(text: str) -> str:
+    return text if text == "unix" else _network(text)
+
+
+def _file_mode(text: str) -> str:
+    if not re.fullmatch("0?[0-7]{3}", text, re.ASCII):
+        raise ValueError("permissions are three octal digits in quotes, such as '0660'")
     return text
 
 
@@ -98,9 +122,24 @@ def _allowed_origin(text: str) -> str:
 
 
 def _upstream_url(text: str) -> str:
+    if text.startswith("unix:"):
+        return _unix_url(text)
     parts = split_http_url(text, what="an upstream")
     if parts.path not in {"", "/"}:
         check_path(parts.path)
+    return text
+
+
+def _unix_url(text: str) -> str:
+    path, _, base = text.removeprefix("unix://").partition(":")
+    if not text.startswith("unix:///") or path == "/" or any(ord(char) <= 32 or ord(char) >= 127 for char in text):
+        raise ValueError(
+            "a unix socket is written unix:///path/of/socket, or with a base path unix:///path/of/socket:/base"
+        )
+    if len(path.encode()) > _LONGEST_SOCKET:
+        raise ValueError(f"the path of a unix socket has at most {_LONGEST_SOCKET} bytes")
+    if base or text.endswith(":"):
+        check_path(base)
     return text
 
 
@@ -175,6 +214,18 @@ def _header_name(text: str) -> str:
     return text
 
 
+def _header_value(text: str) -> str:
+    if not text or text != text.strip() or any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("a header's value is one line without control characters or blanks around it")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("a header's value must be valid UTF-8") from None
+    if size > 4096:
+        raise ValueError("a header's value is at most 4096 bytes")
+    return text
+
+
 def _cookie_name(text: str) -> str:
     if not is_token(text):
         raise ValueError("a cookie name holds letters, digits and !#$%&'*+-.^_`|~ only")
@@ -219,6 +270,7 @@ Workers = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
 ]
 Count = Annotated[StrictInt, Field(ge=0)]
+Status = Annotated[StrictInt, Field(ge=200, le=599)]
 Duration = Annotated[
     float,
     BeforeValidator(units.parse_duration),
@@ -238,11 +290,14 @@ AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]
 UpstreamUrl = Annotated[str, AfterValidator(_upstream_url)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 RoutePath = Annotated[str, AfterValidator(check_path)]
+Peer = Annotated[str, AfterValidator(_peer)]
+FileMode = Annotated[str, AfterValidator(_file_mode)]
 Network = Annotated[str, AfterValidator(_network)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 HostRule = Annotated[str, AfterValidator(_host_rule)]
 Method = Annotated[str, AfterValidator(_method)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
 CookieName = Annotated[str, AfterValidator(_cookie_name)]
 Role = Annotated[str, AfterValidator(_role)]
 RouteName = Annotated[str, AfterValidator(_route_name)]

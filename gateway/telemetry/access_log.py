@@ -30,15 +30,24 @@ _Entry = tuple[
 
 
 class AccessLog:
-    """Takes a request in about a microsecond; lines go to `write` within 100 ms, or 128 at a time."""
+    """Takes a request in about a microsecond; lines go to `write` within 100 ms, or 128 at a time. Without `write`
+    requests are only counted, by `observe`.
+    """
 
     __slots__ = (
-        "_agents", "_append", "_clock", "_handle", "_line", "_now", "_paths", "_pending", "_render", "_texts",
-        "_timestamps", "_write",
+        "_agents", "_append", "_clock", "_handle", "_line", "_now", "_observe", "_paths", "_pending", "_render",
+        "_texts", "_timestamps", "_write",
     )  # fmt: skip
 
-    def __init__(self, write: Callable[[bytes], None], clock: Clock, render: Render = json_line) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], None] | None,
+        clock: Clock,
+        render: Render = json_line,
+        observe: Callable[[list[_Entry]], None] | None = None,
+    ) -> None:
         self._write = write
+        self._observe = observe
         self._clock = clock
         self._now = clock.now
         self._render = render
@@ -77,15 +86,22 @@ class AccessLog:
         elif len(self._pending) >= _BATCH:
             self.flush()
 
+    def change(self, write: Callable[[bytes], None] | None) -> None:
+        """Write there from now on; None: nowhere."""
+        self.flush()
+        self._write = write
+
     def flush(self) -> None:
         """Write what waits."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
         if self._pending:
-            lines = "".join([self._line(entry) for entry in self._pending])
+            if self._write is not None:
+                self._write("".join([self._line(entry) for entry in self._pending]).encode())
+            if self._observe is not None:
+                self._observe(self._pending)
             self._pending.clear()
-            self._write(lines.encode())
 
     def _json(self, entry: _Entry) -> str:
         """What `_document` makes with `json_line`, put together from parts that come again and again."""

@@ -37,7 +37,8 @@ class EventLog:
     """The `EventSink` of a running gateway. Never waits, never raises.
 
     `write` takes rendered lines (None: no log, as for commands); `least` is the least severity that is written. Rows go
-    to `activity` whatever that is. Routine refreshes are logged but not stored: they would push out what matters.
+    to `activity` whatever that is, and `count` sees everything. Routine refreshes are logged but not stored: they would
+    push out what matters.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class EventLog:
         render: Render = json_line,
         least: int = 20,
         activity: Activity | None = None,
+        count: Callable[[Event], None] | None = None,
     ) -> None:
+        self._count = count
         self._clock = clock
         self._write = write
         self._render = render
@@ -63,7 +66,9 @@ class EventLog:
         self._least = least
 
     def emit(self, event: Event) -> None:
-        """Write the line; queue the row."""
+        """Count it, write the line, queue the row."""
+        if self._count is not None:
+            self._count(event)
         stored = self._activity is not None and is_stored(event)
         written = self._write is not None and _SEVERITY[event.level] >= self._least
         if not stored and not written:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.lines import Render, Timestamps, console_renderer, json_line
+from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.ports import Exclusive
 from gateway.telemetry.writer import LineWriter
 
@@ -22,31 +24,26 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_TRACE: Final = 8000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What writes, of one process. `access` is None when the access log is off."""
+    """What writes and counts, of one process."""
 
     events: EventLog
-    access: AccessLog | None
+    access: AccessLog
+    metrics: Metrics
     activity: Activity | None
     writer: LineWriter
-    requests: AccessLog
-
-    def access_log(self, level: str, *, wanted: bool) -> AccessLog | None:
-        """The access log as it would be under these settings."""
-        return self.requests if wanted and _LEVELS[level] <= _LEVELS["info"] else None
 
     def change(self, level: str, *, access_log: bool) -> None:
         """Go on under these settings."""
         least = _LEVELS[level]
         self.events.change(least)
         route_library_logs(self.events, least)
-        self.requests.flush()
-        self.access = self.access_log(level, wanted=access_log)
+        self.access.change(_lines(self.writer, least, access_log=access_log))
 
     async def close(self) -> None:
         """Write what waits, to store and stdout, for a few seconds at most."""
-        self.requests.flush()
+        self.access.flush()
         if self.activity is not None:
             await self.activity.close()
         self.writer.close()
@@ -70,11 +67,16 @@ def configure(
     render = _renderer(format, target)
     writer = LineWriter(target, dropped_line=_dropped(clock, render), exclusive=exclusive)
     least = _LEVELS[level]
-    events = EventLog(clock, write=writer.write, render=render, least=least, activity=activity)
+    metrics = Metrics()
+    events = EventLog(clock, write=writer.write, render=render, least=least, activity=activity, count=metrics.event)
     route_library_logs(events, least)
-    telemetry = Telemetry(events, None, activity, writer, AccessLog(writer.write, clock, render))
-    telemetry.access = telemetry.access_log(level, wanted=access_log)
-    return telemetry
+    access = AccessLog(_lines(writer, least, access_log=access_log), clock, render, metrics.requests)
+    return Telemetry(events, access, metrics, activity, writer)
+
+
+def _lines(writer: LineWriter, least: int, *, access_log: bool) -> Callable[[bytes], None] | None:
+    """Where lines of the access log go; None: nowhere."""
+    return writer.write if access_log and least <= _LEVELS["info"] else None
 
 
 def route_library_logs(events: EventSink, least: int = 30) -> None:

@@ -32,12 +32,14 @@ class VerifiedTokenCache(Generic[Rendered]):
     tokens are never kept: they would let a client fill the cache with what it made up.
     """
 
-    __slots__ = ("_entries", "_ring", "_size")
+    __slots__ = ("_entries", "_ring", "_size", "misses")
 
     def __init__(self, size: int, ring: KeyRing) -> None:
         self._size = size
         self._ring = ring
         self._entries: OrderedDict[bytes, VerifiedToken[Rendered]] = OrderedDict()
+        self.misses = 0
+        """How many good tokens were not here, so far."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -57,6 +59,7 @@ class VerifiedTokenCache(Generic[Rendered]):
         self, token: bytes, policy: object, claims: AccessClaims, rendered: Rendered, key_epoch: int
     ) -> VerifiedToken[Rendered]:
         """Keep the verdict on a token; `key_epoch` is the ring's from before it was verified."""
+        self.misses += 1
         entry = VerifiedToken(claims, rendered, policy, key_epoch)
         if self._size > 0:
             self._entries.pop(token, None)

@@ -6,11 +6,13 @@ for `__Host-x`. Here a name matches byte for byte, and a cookie counts only when
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 MAX_VALUE: Final = 4096
+_BREAKS: Final = re.compile(r"[\s\x00-\x1f\x7f,\"']+")
 _EPOCH: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -37,17 +39,17 @@ def read_cookie(headers: Sequence[bytes], name: bytes) -> str | None:
 def without_cookies(header: bytes, names: Iterable[bytes]) -> bytes:
     """A Cookie header without the cookies of these names; b"" when nothing is left.
 
-    Wider than `read_cookie` on purpose: a backend's parser may trim, unquote or fold case, and must not see one
-    of the gateway's cookies, or what it would take for one, either.
+    Wider than `read_cookie` on purpose: a backend's parser may trim, unquote, fold case, or begin a cookie behind a
+    comma or a blank too, and must not see one of the gateway's cookies, or what it would take for one, either. A pair
+    that can be read so goes as a whole.
     """
-    own = {_folded(name) for name in names}
-    kept = [pair for pair in header.split(b";") if _folded(pair.partition(b"=")[0]) not in own]
-    return b";".join(kept).strip(b" \t;")
+    own = {name.decode("ascii").lower() for name in names}
+    return b";".join(pair for pair in header.split(b";") if own.isdisjoint(_names(pair))).strip(b" \t;")
 
 
-def _folded(name: bytes) -> str:
-    # Bytes that are no UTF-8 are dropped and Unicode's spaces trimmed, as the laxest of backends would.
-    return name.decode("utf-8", "ignore").strip().strip('"').strip().lower()
+def _names(pair: bytes) -> set[str]:
+    # Bytes that are no UTF-8 are dropped, and Unicode's spaces count as blanks, as with the laxest of backends.
+    return {part.partition("=")[0] for part in _BREAKS.split(pair.decode("utf-8", "ignore").lower())}
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def render(error: GatewayError, request_id: str) -> Rendered:
         headers.append(("Retry-After", str(seconds)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", ", ".join(error.allowed)))
-    return Rendered(error.status, tuple(headers), body)
+    return Rendered(error.status, (*headers, *error.headers), body)
 
 
 def detail_of(error: GatewayError) -> str:

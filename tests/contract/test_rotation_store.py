@@ -294,13 +294,15 @@ async def test_a_refresh_beside_a_revocation_leaves_nothing_usable(
     results = await asyncio.gather(*(calls if refresh_first else reversed(calls)))
     rotation, ended = results if refresh_first else reversed(results)
     assert isinstance(rotation, Rotation) and isinstance(ended, Ended)
-    assert rotation.decision.outcome is (Outcome.ROTATED if refresh_first else Outcome.DEAD)
+    # A store that serves several at once may take the later call first; tests/faults holds each order on purpose.
+    refreshed = rotation.decision.outcome is Outcome.ROTATED
+    assert refreshed or rotation.decision.outcome is Outcome.DEAD
     # What was issued is denied for as long as it could live, and its successor is dead.
     (entry,) = ended.feed
     issued_until = rotation.decision.grant.expires_at if rotation.decision.grant is not None else 0.0
     assert entry.expires_at > issued_until
     assert entry.key in (client.sid, user.user_id)
-    if refresh_first and entry.kind is FeedKind.USER:
+    if refreshed and entry.kind is FeedKind.USER:
         assert rotation.user is not None and rotation.user.epoch < entry.value
     for generation in (1, 2):
         assert (await client.present(generation)).decision.outcome is Outcome.DEAD

@@ -287,3 +287,14 @@ async def test_receipts_of_ended_and_unknown_sessions_change_nothing(
     await stores.sessions.confirm([Receipt(sid, 1, late, True, False) for sid in ("unknown", client.sid, other.sid)])
     assert await client.stored() == before
     assert (await other.stored()).confirmed_generation == 1
+
+
+async def test_until_when_the_newest_access_token_is_good(stores: Stores, user: User, clock: FrozenClock) -> None:
+    now = clock.now()
+    long, short, ended = [await put(stores, a_session(user.user_id, now, max_access_exp=now + n)) for n in (50, 7, 9)]
+    over = await put(stores, a_session(user.user_id, now, idle_expires_at=now + 1))
+    await stores.sessions.end(ended.sid, RevokeReason.LOGOUT)
+    clock.advance(1)
+    asked = [long.sid, short.sid, ended.sid, over.sid, "unknown", '"]']
+    assert await stores.sessions.access_until(asked) == {long.sid: now + 50, short.sid: now + 7}
+    assert await stores.sessions.access_until([]) == {}

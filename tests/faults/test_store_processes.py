@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file, all presenting the same refresh token at once."""
+"""Several processes on one database, all presenting the same refresh token at once."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import support
-from support.stores import a_session, a_user, open_kind
+from support import postgres
+from support.stores import a_session, a_user
 
 from gateway.clock import SystemClock
 from gateway.sessions.session import Channel
+from gateway.stores.factory import open_stores
 
 PROCESSES = 4
 TIMES = 13
 ROUNDS = 10
 
 
-async def start(path: Path) -> asyncio.subprocess.Process:
+async def start(url: str) -> asyncio.subprocess.Process:
     tests = str(Path(support.__path__[0]).parent)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "support.refresh_burst",
-        str(path),
+        url,
         str(TIMES),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -42,12 +45,14 @@ async def line(process: asyncio.subprocess.Process) -> str:
         return (await process.stdout.readline()).decode()
 
 
-async def test_fifty_over_four_processes_make_one_generation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_fifty_over_four_processes_make_one_generation(tmp_path: Path, kind: str) -> None:
     clock = SystemClock()
-    stores = await open_kind("sqlite", tmp_path, clock)
+    url = await postgres.server().wipe() if kind == "postgres" else f"sqlite:///{tmp_path}/gateway.db"
+    stores = await open_stores(url, clock=clock, busy_timeout=5.0)
     user = a_user(now=clock.now())
     await stores.users.add(user)
-    processes = await asyncio.gather(*(start(tmp_path / "gateway.db") for _ in range(PROCESSES)))
+    processes = await asyncio.gather(*(start(url) for _ in range(PROCESSES)))
     assert [await line(process) for process in processes] == ["ready\n"] * PROCESSES
     for _ in range(ROUNDS):
         session = a_session(user.user_id, clock.now(), channel=Channel.BODY)

@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.process import Fleet, GatewayProcess, until
+from support import postgres
+from support.process import Fleet, GatewayProcess, free_port, until
 
 CANNOT_START, BAD_CONFIG = 3, 78
 
@@ -193,3 +194,19 @@ def test_sigterm_ends_the_demo_as_well(fleet: Fleet, temporary: Path) -> None:
     until(lambda: "Ctrl-C stops" in demo.stdout.text or demo.process.poll() is not None, "the lines to paste")
     assert demo.stop(signal.SIGTERM) == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_a_postgres_that_cannot_be_used(fleet: Fleet) -> None:
+    """One line for each reason, and never the password."""
+    key = fleet.folder / "master.key"
+    key.write_text("1:" + base64.b64encode(b"k" * 32).decode() + "\n")
+    key.chmod(0o600)
+    server = postgres.server()
+    for url, because in (
+        (server.url().replace(postgres.PASSWORD, "not-the-password"), "refuses the password"),
+        (server.url("nowhere"), "does not exist"),
+        (server.url(port=free_port()), "cannot be reached"),
+    ):
+        path = fleet.configure(storage={"database": url, "master_key_file": str(key)})
+        line = assert_refuses(fleet, "--config", str(path), because=because)
+        assert postgres.PASSWORD not in line and "not-the-password" not in line

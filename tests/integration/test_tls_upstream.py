@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from support.proxying import get, proxied, read_all, routes_to, status_of, until
+from support.proxying import get, hang_up, proxied, read_all, routes_to, status_of, until
+from support.websockets import SWITCHING, close_code, connect, echo, frame
 
 from gateway.proxy.route_table import RouteSpec, UpstreamSpec
 
@@ -74,3 +76,35 @@ async def test_https_upstreams_are_verified(
     finally:
         server.close()
     assert status_of(answer) == status
+
+
+async def test_websockets_pass_to_https_upstreams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHING + b"\r\n" + frame(b"hello"))
+        await echo(reader, writer)
+        await hang_up(writer)
+        ended.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    big = frame(bytes(1_000_000), mask=True)
+    async with proxied(
+        [replace(routes_to(port)[0], upstreams=(UpstreamSpec(f"https://localhost:{port}"),))]
+    ) as gateway:
+        client = await connect(gateway.port)
+        assert await client.reader.readexactly(7) == frame(b"hello")
+        client.writer.write(big)
+        assert await client.reader.readexactly(len(big)) == big
+        gateway.front.drain()
+        assert close_code(await client.reader.read()) == 1001
+        await hang_up(client.writer)
+        await asyncio.wait_for(ended.wait(), 5)
+    server.close()
+    await server.wait_closed()

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.certificates import Authority
 from support.echo import EchoUpstream, told
 from support.leaks import WATCH
 from support.process import PASSWORD, Answer, Fleet, GatewayProcess, free_port, until
@@ -369,6 +370,36 @@ def test_a_backend_that_is_away_is_told_once_and_again_when_it_is_back(fleet: Fl
     assert gateway.stop() == 0
     assert len(gateway.events("upstream.down")) == 1
     assert gateway.events("proxy.request")[0]["http.response.body.size"] == len(away.body)
+
+
+def test_several_backends_of_every_kind_are_one_to_the_client(fleet: Fleet) -> None:
+    fleet.add_user()
+    first, second = free_port(), free_port()
+    authority = Authority(fleet.folder)
+    urls = [f"http://127.0.0.1:{first}", f"http://localhost:{second}/base"]
+    route = {
+        "name": "all",
+        "match": {"path": "/"},
+        "upstream": [{"url": urls[0], "weight": 2}, {"url": urls[1]}, {"url": "https://127.0.0.1:1"}],
+        "auth": "none",
+        "breaker": {"failures": 1, "open_for": "1h", "longest": "1h"},
+        "retries": 2,
+        "health": {"path": "/up", "interval": "50ms"},
+        "upstream_tls": {"ca_file": str(authority.ca_file)},
+    }
+    with contextlib.closing(EchoUpstream(first)) as one, contextlib.closing(EchoUpstream(second)) as two:
+        gateway = fleet.serve(routes=[route])
+        gateway.wait_for("upstream.down", upstream="https://127.0.0.1:1")
+        assert [gateway.request("GET", "/x").status for _ in range(6)] == [200] * 6
+        assert sum(head.startswith(b"GET /x ") for head in one.heads) == 4
+        assert sum(head.startswith(b"GET /base/x ") for head in two.heads) == 2
+        one.close()
+        gateway.wait_for("upstream.down", upstream=urls[0])
+        assert [gateway.request("GET", "/x").status for _ in range(3)] == [200] * 3
+    with contextlib.closing(EchoUpstream(first)):
+        gateway.wait_for("upstream.up", upstream=urls[0])
+    assert gateway.stop() == 0
+    assert gateway.stderr.text == ""
 
 
 def test_a_gateway_without_routes_says_so(fleet: Fleet) -> None:

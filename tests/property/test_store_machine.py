@@ -1,4 +1,4 @@
-"""Any sequence of calls: memory and SQLite answer alike, and both like the pure model of rotation."""
+"""Any sequence of calls: every store answers like memory, and both like the pure model of rotation."""
 
 from __future__ import annotations
 
@@ -57,13 +57,15 @@ class Model(RotationModel):
 
 
 class StoreMachine(RuleBasedStateMachine):
+    KIND = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
         self.clock = FrozenClock()
         self.memory = self.open("memory")
-        self.sqlite = self.open("sqlite")
+        self.tested = self.open(self.KIND)
         self.models: list[Model] = []
         self.removed: list[Model] = []
 
@@ -82,7 +84,7 @@ class StoreMachine(RuleBasedStateMachine):
             except GatewayError as error:
                 return type(error), error.detail
 
-        first, second = self.wait(answer(self.memory)), self.wait(answer(self.sqlite))
+        first, second = self.wait(answer(self.memory)), self.wait(answer(self.tested))
         assert first == second
         return first
 
@@ -293,8 +295,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.wait(self.sqlite.database.close())
-        self.sqlite = self.open("sqlite")
+        self.wait(self.tested.database.close())
+        self.tested = self.open(self.KIND)
 
     @invariant()
     def the_same_sessions(self) -> None:
@@ -325,7 +327,7 @@ class StoreMachine(RuleBasedStateMachine):
             model.now = self.clock.now()
 
     def teardown(self) -> None:
-        self.wait(self.sqlite.database.close())
+        self.wait(self.tested.database.close())
         self.loop.close()
         self.folder.cleanup()
 
@@ -335,7 +337,13 @@ def comparable(decision: Decision) -> Decision:
     return replace(decision, age=None) if decision.outcome is Outcome.THEFT else decision
 
 
+class PostgresMachine(StoreMachine):
+    KIND = "postgres"
+
+
 StoreMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+PostgresMachine.TestCase.settings = settings(StoreMachine.TestCase.settings, max_examples=20)
 TestStores = StoreMachine.TestCase
+TestPostgres = PostgresMachine.TestCase

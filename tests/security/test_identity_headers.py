@@ -133,7 +133,8 @@ async def test_a_trusted_peer_names_the_client(received: list[str], client: str)
 async def test_own_cookies_stay_here_and_upstreams_cannot_set_them() -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: theme=dark\r\n"
-        b"Set-Cookie: __Host-gw_refresh=stolen; Path=/\r\nset-cookie: __Host-gw_access =x\r\n\r\n"
+        b"Set-Cookie: __Host-gw_refresh=stolen; Path=/\r\nset-cookie: __Host-gw_access =x\r\n"
+        b"Set-Cookie: =__Host-gw_refresh=nameless\r\nSet-Cookie: = \t=__Host-gw_access=x\r\n\r\n"
     )
     cookie = 'Cookie: a="1; 2"; __Host-gw_refresh=secret; b=2; __host-GW_REFRESH=secret;c=caf\xe9'
     async with upstream(answering(answer)) as up, proxied(up.port) as gateway:

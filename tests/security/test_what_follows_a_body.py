@@ -10,6 +10,7 @@ from aiohttp import web
 from support.proxying import (
     RawUpstream,
     Script,
+    Setup,
     answering,
     field_of,
     get,
@@ -118,11 +119,11 @@ def double(raw: RawUpstream) -> Script:
     return follow
 
 
-async def test_part_of_an_answer_behind_chunks_costs_the_connection_not_the_next_request() -> None:
+async def test_part_of_an_answer_behind_chunks_is_refused_and_never_meets_the_next_request() -> None:
     async with upstream(double) as up, proxied(up.port) as gateway:
         first = await gateway.talk(get())
         second = await gateway.talk(get())
-    assert first.endswith(b"0\r\n\r\n")
+    assert status_of(first) == 502
     assert second.endswith(b"\r\n\r\nok")
     assert up.connections == 2
 
@@ -132,20 +133,91 @@ async def test_a_last_chunk_sent_by_itself_keeps_the_connection(tail: bytes) -> 
     whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     start = whole[: len(whole) - (5 if tail.startswith(b"0") else len(tail))]
 
+    setups: list[Setup] = []
+
+    def first_segment_is_in() -> bool:
+        return any(each.exchange and each.exchange._responded for each in setups[0].front.connections)
+
     def script(raw: RawUpstream) -> Script:
         async def follow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while True:
                 await raw.head(reader)
                 writer.write(start)
-                await asyncio.sleep(0.02)  # two segments
+                await until(first_segment_is_in)
                 writer.write(tail)
 
         return follow
 
     async with upstream(script) as up, proxied(up.port) as gateway:
+        setups.append(gateway)
         answers = [await gateway.talk(get()) for _ in range(3)]
-    assert [answer.endswith(b"ok\r\n0\r\n\r\n") for answer in answers] == [True] * 3
+    last = b"0\r\nX-Sum: 1\r\n\r\n" if b"X-Sum" in tail else b"0\r\n\r\n"
+    assert [answer.endswith(b"ok\r\n" + last) for answer in answers] == [True] * 3
     assert up.connections == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_request_that_closes_is_answered_and_what_is_behind_it_never(method: str) -> None:
+    async with upstream(answering(OK if method == "GET" else OK[:-2])) as up, proxied(up.port) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(get("/api/first", method=method, close=False))
+        await reader.readuntil(b"ok" if method == "GET" else b"\r\n\r\n")
+        writer.write(get("/api/last", method=method) + get("/api/never", close=False) + get("/api/never"))
+        answer = await read_all(reader)
+        await hang_up(writer)
+        together = await gateway.talk(get("/api/one", method=method) + get("/api/never"))
+    for each in (answer, together):
+        assert status_of(each) == 200
+        assert each.count(b"HTTP/1.1 ") == 1
+        assert field_of(each, b"Connection") == b"close"
+    assert [head.split()[1] for head in up.heads] == [b"/api/first", b"/api/last", b"/api/one"]
+
+
+async def test_a_body_with_an_unasked_request_behind_it_still_arrives() -> None:
+    async with upstream(answering_bodies) as up, proxied(up.port) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(HEAD + b"Connection: close\r\nContent-Length: 5\r\n\r\nab")
+        await until(lambda: len(up.heads) == 1)
+        writer.write(b"cde" + get("/api/never"))
+        answer = await read_all(reader)
+        await hang_up(writer)
+    assert status_of(answer) == 200
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert len(up.heads) == 1
+
+
+async def test_requests_in_front_of_garbage_are_answered_before_it_is_refused() -> None:
+    async with upstream(answering(OK)) as up, proxied(up.port) as gateway:
+        pipeline = get("/api/1", close=False) + get("/api/2", "Content-Length: 6", close=False, method="PUT")
+        answer = await gateway.talk(pipeline + b"a\r\n\r\nb" + b"GARBAGE\x00\r\n\r\n" + get("/api/never"))
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"400"]
+    assert [head.split()[1] for head in up.heads] == [b"/api/1", b"/api/2"]
+
+
+@pytest.mark.parametrize("begun", ["GET /api/b HTTP/1.1\r\nX-A: ", "GET /api/b HTTP/1.1\r\nX: y\r\n", "\r\nGE"])
+async def test_the_rest_of_a_head_is_never_read_as_a_request(begun: str) -> None:
+    smuggled = get("/api/smuggled", close=False)
+    async with upstream(answering(OK)) as up, proxied(up.port) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(get("/api/a", close=False) + begun.encode())
+        await reader.readuntil(b"ok")
+        writer.write(smuggled + b"\x00garbage\r\n\r\n")
+        answer = await read_all(reader)
+        await hang_up(writer)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert status_of(answer) == 400
+    assert [head.split()[1] for head in up.heads] == [b"/api/a"]
+
+
+async def test_a_head_begun_behind_a_request_must_come_in_time() -> None:
+    limits = ClientLimits(head=0.1, keep_alive=30.0)
+    async with upstream(answering(OK)) as up, proxied(up.port, limits=limits) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(get(close=False) + b"GET /api/x HT")
+        answer = await asyncio.wait_for(read_all(reader), 5)
+        await hang_up(writer)
+    assert answer.count(b"HTTP/1.1 200") == answer.count(b"HTTP/1.1 408") == 1
+    assert len(up.heads) == 1
 
 
 async def test_a_slow_client_reads_an_early_answer_to_its_end() -> None:
@@ -176,6 +248,6 @@ async def test_a_slow_client_reads_an_early_answer_to_its_end() -> None:
                 got += len(data)
                 if gateway.notes.requests and not rested:  # all is written; what the client has not read is kept for it
                     rested = True
-                    await asyncio.sleep(0.3)
+                    assert gateway.front.connections[0]._timer.when > loop.time() + limits.stall / 2
     assert rested
     assert got > size

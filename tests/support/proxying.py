@@ -10,10 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway import tasks
 from gateway.clock import Clock, SystemClock
 from gateway.errors import InvalidToken
 from gateway.events import Event
 from gateway.proxy.authenticate import ProxyAuthenticator
+from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.entropy import PooledEntropy
 from gateway.proxy.forward import Proxy, ProxyPolicy
 from gateway.proxy.front import Front
@@ -106,6 +108,11 @@ class Setup:
     port: int = 0
     stale: list[float] = field(default_factory=lambda: [0.0])
 
+    def endpoint(self, port: int) -> Endpoint:
+        """The endpoint of the upstream at `port`."""
+        [found] = [one for one in self.proxy._upstreams.endpoints if one.address.port == port]
+        return found
+
     async def talk(self, data: bytes, **options: Any) -> bytes:
         return await talk(self.port, data, **options)
 
@@ -118,10 +125,12 @@ def build(
     forward_authorization: bool = False,
     limits: ClientLimits | None = None,
     clock: Clock | None = None,
+    before: Proxy | None = None,
+    headers: Sequence[tuple[str, str]] = IDENTITY,
 ) -> Setup:
-    """A proxy that is not listening yet."""
+    """A proxy that is not listening yet; `before`: made to succeed that one."""
     notes, verifier, index = Notes(), FakeVerifier(), RevocationIndex()
-    identity = IdentityHeaders(IDENTITY)
+    identity = IdentityHeaders(headers)
     clock = clock or SystemClock()
     ring: Any = FakeRing()
     cache: VerifiedTokenCache[bytes] = VerifiedTokenCache(100, ring)
@@ -141,6 +150,7 @@ def build(
         ClientAddress(trusted),
         RequestIds(PooledEntropy()),
         clock,
+        before=before,
     )
     return Setup(proxy, Front(proxy), notes, verifier, index, cache, stale=stale)
 
@@ -158,6 +168,7 @@ async def proxied(
     await runner.setup()
     server = await asyncio.get_running_loop().create_server(setup.front, "127.0.0.1", 0)
     setup.port = server.sockets[0].getsockname()[1]
+    setup.proxy.start()
     try:
         yield setup
     finally:
@@ -308,3 +319,31 @@ def status_of(answer: bytes) -> int:
     """The status of the first answer in `answer`."""
     assert answer.startswith(b"HTTP/1.1 "), answer[:80]
     return int(answer[9:12])
+
+
+async def at_rest(setup: Setup) -> None:
+    """Wait until nothing is left of any request: no client, no stream, no task, no busy upstream connection."""
+    endpoints = setup.proxy._upstreams._endpoints.values()
+    await until(
+        lambda: (
+            not setup.front.connections
+            and not len(setup.proxy.streams)
+            and not tasks._running
+            and all(len(endpoint._open) == len(endpoint._idle) for endpoint in endpoints)
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def quiet() -> AsyncIterator[None]:
+    """Fails when the loop's exception handler was called: an error in a callback that nobody caught."""
+    loop = asyncio.get_running_loop()
+    complaints: list[str] = []
+    loop.set_exception_handler(
+        lambda _, context: complaints.append(f"{context['message']}: {context.get('exception')}")
+    )
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(None)
+    assert complaints == []

@@ -1,6 +1,6 @@
 """One process of several that present the same refresh tokens at once.
 
-usage: python -m support.refresh_burst DATABASE TIMES. For each session id read from stdin, its first refresh token is
+usage: python -m support.refresh_burst URL TIMES. For each session id read from stdin, its first refresh token is
 presented TIMES at once; the outcomes and successors are written as one JSON line.
 """
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
 
 from gateway.clock import SystemClock
 from gateway.errors import StoreBusy
 from gateway.sessions.session import Channel
 from gateway.stores.bundle import Stores
-from gateway.stores.sqlite import open_sqlite
+from gateway.stores.factory import open_stores
 from support.stores import Client
 
 
@@ -28,7 +27,7 @@ async def present(stores: Stores, sid: str) -> tuple[str, int | None]:
 
 
 async def main() -> None:
-    stores = await open_sqlite(Path(sys.argv[1]), clock=SystemClock(), busy_timeout=5.0)
+    stores = await open_stores(sys.argv[1], clock=SystemClock(), busy_timeout=5.0)
     print("ready", flush=True)
     while sid := (await asyncio.to_thread(sys.stdin.readline)).strip():
         answers = await asyncio.gather(*(present(stores, sid) for _ in range(int(sys.argv[2]))))

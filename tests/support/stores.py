@@ -14,9 +14,12 @@ from gateway.sessions.ports import Rotation, RotationAttempt
 from gateway.sessions.session import Channel, Session, begin_session
 from gateway.stores.bundle import Stores
 from gateway.stores.memory import open_memory
+from gateway.stores.postgres import open_postgres
 from gateway.stores.sqlite import Observer, open_sqlite
+from support import postgres
 
-KINDS = ("memory", "sqlite")
+KINDS = ("memory", "sqlite", "postgres")
+_postgres_of: list[Path] = []  # the folder whose data the shared PostgreSQL holds
 POLICY = RotationPolicy()
 LAPTOP = ClientFacts(
     "203.0.113.7", "203.0.113.0/24", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "Firefox on Linux"
@@ -25,10 +28,20 @@ PHONE = ClientFacts("198.51.100.9", "198.51.100.0/24", "Mozilla/5.0 (iPhone) Saf
 
 
 async def open_kind(kind: str, folder: Path, clock: Clock, observer: Observer | None = None) -> Stores:
-    """A store of `kind`; a SQLite file in `folder` is opened again when it exists."""
+    """A store of `kind`; what was stored for the same `folder` just before is there again, but for memory."""
     if kind == "memory":
         return open_memory(clock)
+    if kind == "postgres":
+        return await _open_postgres(folder, clock)
     return await open_sqlite(folder / "gateway.db", clock=clock, busy_timeout=5.0, observer=observer)
+
+
+async def _open_postgres(folder: Path, clock: Clock) -> Stores:
+    """One database serves all tests of a process in turn, each with `folder` as its name; a new one finds it empty."""
+    if _postgres_of != [folder]:
+        await postgres.server().wipe()
+        _postgres_of[:] = [folder]
+    return await open_postgres(postgres.server().url(), clock=clock, busy_timeout=5.0, wall=clock)
 
 
 def a_user(name: str = "ada", *, now: float = 1_790_000_000.0, **changes: object) -> User:

@@ -20,6 +20,9 @@ ROUTES = """
 """
 
 
+TLS = {"cert_file": "a.pem", "key_file": "a.pem", "min_version": "1.3"}
+
+
 def settings(**sections: Any) -> Settings:
     return Settings.model_validate({"routes": yaml.safe_load(ROUTES)} | sections)
 
@@ -130,11 +133,88 @@ def test_a_route_that_is_widened() -> None:
         ({"passwords": {"min_length": 12}}, {}, "passwords.min_length: 12 → 8", True),
         ({}, {"identity": {"forward_authorization": True}}, "identity.forward_authorization: false → true", True),
         ({}, {"logging": {"level": "debug"}}, "logging.level: info → debug", False),
+        ({}, {"server": {"proxy_protocol": ["10.0.0.5"]}}, "server.proxy_protocol: + 10.0.0.5/32", True),
+        ({}, {"server": {"limits": {"connections": 0}}}, "server.limits.connections: 20000 → 0", True),
+        ({}, {"server": {"limits": {"connections": 10}}}, "server.limits.connections: 20000 → 10", False),
+        (
+            {"server": {"limits": {"connections_per_client": 0}}},
+            {"server": {"limits": {"connections_per_client": 10}}},
+            "server.limits.connections_per_client: 0 → 10",
+            False,
+        ),
+        ({}, {"server": {"limits": {"body_rate": 0}}}, "server.limits.body_rate: 500B → 0B", True),
+        ({}, {"server": {"limits": {"header_time": "1m"}}}, "server.limits.header_time: 15s → 1m", True),
+        ({}, {"server": {"socket_mode": "0666"}}, "server.socket_mode: 0660 → 0666", True),
+        ({}, {"server": {"socket_mode": "0600"}}, "server.socket_mode: 0660 → 0600", False),
+        ({}, {"server": {"dns_ttl": "1m"}}, "server.dns_ttl: 30s → 1m", False),
+        (
+            {},
+            {"server": {"admin_listen": "unix:/run/gateway/admin.sock"}},
+            "server.admin_listen: 127.0.0.1:9090 → unix:/run/gateway/admin.sock",
+            False,
+        ),
+        (
+            {"server": {"tls": TLS}},
+            {"server": {"tls": TLS | {"min_version": "1.2"}}},
+            "server.tls.min_version: 1.3 → 1.2",
+            True,
+        ),
+        (
+            {"server": {"tls": TLS | {"client_ca_file": "ca.pem"}}},
+            {"server": {"tls": TLS}},
+            "server.tls.client_ca_file: ca.pem → null",
+            True,
+        ),
+        (
+            {"server": {"tls": TLS}},
+            {"server": {"tls": TLS | {"key_file": "b.pem"}}},
+            "server.tls.key_file: a.pem → b.pem",
+            False,
+        ),
         ({}, {"server": {"admin_listen": "0.0.0.0:9090"}}, "server.admin_listen: 127.0.0.1:9090 → 0.0.0.0:9090", True),
     ],
 )
 def test_other_settings(before: dict[str, Any], after: dict[str, Any], text: str, weakens: bool) -> None:
     assert told(settings(**before), settings(**after)) == [(text, weakens)]
+
+
+def test_tls_that_is_switched_off_or_on() -> None:
+    with_tls = settings(server={"tls": TLS})
+    assert {weakens for _, weakens in told(with_tls, settings())} == {True}
+    assert {weakens for _, weakens in told(settings(), with_tls)} == {False}
+    for before, after in ((settings(), with_tls), (with_tls, settings())):
+        assert merged(before, after, How.SWAP) == before
+        assert merged(before, after, How.ROLL) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text", "weakens"),
+    [
+        ({"limits": {"rate": {"requests": 5, "per": "1s"}}}, {}, "limits.rate: {requests: 5, per: 1s} → null", True),
+        ({}, {"limits": {"rate": {"requests": 5, "per": "1s"}}}, "limits.rate: null → {requests: 5, per: 1s}", False),
+        ({"limits": {"concurrency": 5}}, {}, "limits.concurrency: 5 → 0", True),
+        ({}, {"limits": {"concurrency": 5}}, "limits.concurrency: 0 → 5", False),
+        ({"limits": {"concurrency_per_client": 5}}, {"limits": {"concurrency_per_client": 6}},
+         "limits.concurrency_per_client: 5 → 6", True),
+        ({"limits": {"body": "1KiB"}}, {"limits": {"body": "2KiB"}}, "limits.body: 1KiB → 2KiB", True),
+        ({"limits": {"response_body": "1KiB"}}, {}, "limits.response_body: 1KiB → null", True),
+        ({"upstream_tls": {"ca_file": "ca.pem"}}, {}, "upstream_tls.ca_file: ca.pem → null", True),
+        ({}, {"upstream_tls": {"ca_file": "ca.pem"}}, "upstream_tls.ca_file: null → ca.pem", False),
+        ({"upstream": "https://a.test"}, {"upstream": "http://a.test"},
+         "upstream: [https://a.test] → [http://a.test]", True),
+        ({"upstream": "http://a.test"}, {"upstream": "https://a.test"},
+         "upstream: [http://a.test] → [https://a.test]", False),
+        ({"request_headers": {"remove": ["X-Debug"]}}, {}, "request_headers changed", True),
+        ({"request_headers": {"remove": ["X-Debug"]}}, {"request_headers": {"set": {"x-debug": "no"}}},
+         "request_headers changed", False),
+        ({"response_headers": {"set": {"X-Frame-Options": "DENY"}}}, {}, "response_headers changed", True),
+        ({"response_headers": {"set": {"A": "s3cret-1"}}}, {"response_headers": {"set": {"A": "s3cret-2"}}},
+         "response_headers changed", False),
+    ],
+)  # fmt: skip
+def test_other_keys_of_a_route(before: dict[str, Any], after: dict[str, Any], text: str, weakens: bool) -> None:
+    base = {"name": "api", "match": {"path": "/api/"}, "upstream": "http://127.0.0.1:9000"}
+    assert told(settings(routes=[base | before]), settings(routes=[base | after])) == [(f"route api: {text}", weakens)]
 
 
 def test_an_identity_header_that_is_no_longer_removed_from_requests() -> None:
@@ -172,6 +252,10 @@ def test_every_section_says_how_it_changes() -> None:
     assert how(("server", "listen")) is How.RESTART
     assert how(("server", "trusted_proxies")) is How.SWAP
     assert how(("server", "workers")) is How.ROLL
+    assert how(("server", "tls", "key_file")) is How.ROLL
+    assert how(("server", "limits", "connections")) is How.ROLL
+    assert how(("server", "socket_mode")) is How.RESTART
+    assert how(("passwords", "hashing", "permits")) is How.ROLL
     assert how(("tokens", "algorithm")) is How.ROLL
     assert how(("never", "heard", "of")) is How.RESTART
 

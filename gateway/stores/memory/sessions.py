@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.errors import Conflict
 from gateway.sessions.decision import Snapshot
@@ -77,6 +77,12 @@ class MemorySessions:
         """The session as stored, ended or not; None when unknown."""
         self._db.open_or_raise()
         return self._db.sessions.get(sid)
+
+    async def access_until(self, sids: Sequence[str]) -> Mapping[str, float]:
+        """`max_access_exp` of those of the sessions that could be refreshed now, by sid."""
+        self._db.open_or_raise()
+        now, known = self._db.clock.now(), self._db.sessions
+        return {sid: known[sid].max_access_exp for sid in sids if sid in known and known[sid].is_live(now)}
 
     async def list_live(self, user_id: str | None = None, *, limit: int = 1000, after: str = "") -> tuple[Session, ...]:
         """Sessions that could be refreshed now, of one user (newest use first) or of all (by sid, after `after`)."""

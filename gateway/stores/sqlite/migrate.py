@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import resources
 
 from gateway.errors import CannotStart
+from gateway.stores.migrations import Migration, problem
+from gateway.stores.migrations import shipped as migrations_of
 
 _RECORD = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number     INTEGER PRIMARY KEY NOT NULL,
@@ -18,31 +17,15 @@ _RECORD = """CREATE TABLE IF NOT EXISTS schema_migrations (
 )"""
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One numbered step of the schema."""
-
-    number: int
-    name: str
-    sql: str
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of the text, so that a step edited after it was applied is noticed."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()
-
-
 def shipped() -> tuple[Migration, ...]:
     """The migrations of this version, in order."""
-    folder = resources.files("gateway.stores.sqlite") / "migrations"
-    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
-    return tuple(Migration(int(file.name.split("_", 1)[0]), file.name, file.read_text("utf-8")) for file in files)
+    return migrations_of("gateway.stores.sqlite")
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], *, now: float) -> None:
     """Bring the schema up to the last of `migrations`. Raises `CannotStart` where that would be unsafe."""
     done = _applied(connection)
-    if len(done) == len(migrations) and not _problem(done, migrations):
+    if len(done) == len(migrations) and not problem(done, migrations):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -58,8 +41,8 @@ def _upgrade(connection: sqlite3.Connection, migrations: Sequence[Migration], no
     done = _applied(connection)
     if not done and _has_tables(connection):
         raise CannotStart("is a database of some other program")
-    if problem := _problem(done, migrations):
-        raise CannotStart(problem)
+    if wrong := problem(done, migrations):
+        raise CannotStart(wrong)
     connection.execute(_RECORD)
     for migration in migrations[len(done) :]:
         _apply(connection, migration, now)
@@ -74,15 +57,6 @@ def _applied(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' LIMIT 1").fetchone() is not None
-
-
-def _problem(done: Sequence[tuple[int, str, str]], migrations: Sequence[Migration]) -> str | None:
-    if len(done) > len(migrations):
-        return f"has schema {done[-1][0]}, newer than this version of the gateway knows ({len(migrations)})"
-    for (number, name, checksum), migration in zip(done, migrations, strict=False):
-        if (number, checksum) != (migration.number, migration.checksum):
-            return f"was migrated by another version of {name}: its checksum is not the one of {migration.name}"
-    return None
 
 
 def _apply(connection: sqlite3.Connection, migration: Migration, now: float) -> None:

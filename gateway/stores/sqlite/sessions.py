@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from gateway.clock import Clock
 from gateway.sessions.decision import Snapshot
@@ -10,6 +11,7 @@ from gateway.sessions.ports import Created, Ended, FeedEntry, FeedKind, Receipt,
 from gateway.sessions.rotation import decide
 from gateway.sessions.session import RevokeReason, Session
 from gateway.stores import transitions
+from gateway.stores.codec import session_of, session_values, user_of
 from gateway.stores.sqlite import writes
 from gateway.stores.sqlite.codec import (
     INSERT_SESSION,
@@ -19,10 +21,7 @@ from gateway.stores.sqlite.codec import (
     USER_COLUMNS,
     history_of,
     history_text,
-    session_of,
     session_update,
-    session_values,
-    user_of,
 )
 from gateway.stores.sqlite.feed import FeedWatch
 from gateway.stores.sqlite.lane import Reader, Transaction
@@ -40,6 +39,10 @@ _LIVE_OF_USER = (
     " ORDER BY s.last_seen_at DESC, s.created_at DESC, s.sid DESC LIMIT ?"
 )
 _LIVE_OF_ALL = f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE {_LIVE} AND s.sid > ? ORDER BY s.sid LIMIT ?"  # noqa: S608
+_ACCESS_UNTIL = (
+    f"SELECT s.sid, s.max_access_exp FROM sessions s WHERE {_LIVE}"  # noqa: S608
+    " AND s.sid IN (SELECT value FROM json_each(?))"
+)
 _OVER = (
     f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE s.revoked_at IS NULL"  # noqa: S608
     " AND min(s.idle_expires_at, s.absolute_expires_at) <= ?"
@@ -105,6 +108,15 @@ class SqliteSessions:
     async def get(self, sid: str) -> Session | None:
         """The session as stored, ended or not; None when unknown."""
         return await self._reader.run(lambda transaction: writes.find_session(transaction, sid))
+
+    async def access_until(self, sids: Sequence[str]) -> Mapping[str, float]:
+        """`max_access_exp` of those of the sessions that could be refreshed now, by sid."""
+
+        def work(transaction: Transaction) -> dict[str, float]:
+            rows = transaction.execute(_ACCESS_UNTIL, (self._clock.now(), json.dumps(list(sids))))
+            return {str(sid): float(until) for sid, until in rows}
+
+        return await self._reader.run(work)
 
     async def list_live(self, user_id: str | None = None, *, limit: int = 1000, after: str = "") -> tuple[Session, ...]:
         """Sessions that could be refreshed now, of one user (newest use first) or of all (by sid, after `after`)."""

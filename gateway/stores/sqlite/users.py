@@ -8,8 +8,9 @@ from gateway.errors import Conflict, NotFound
 from gateway.sessions.ports import Ended
 from gateway.sessions.session import RevokeReason
 from gateway.stores import transitions
+from gateway.stores.codec import user_of, user_values, words_text
 from gateway.stores.sqlite import writes
-from gateway.stores.sqlite.codec import INSERT_USER, USER_COLUMNS, user_of, user_values, words_text
+from gateway.stores.sqlite.codec import INSERT_USER, USER_COLUMNS
 from gateway.stores.sqlite.lane import Reader, Transaction
 from gateway.stores.sqlite.writer import Writer
 

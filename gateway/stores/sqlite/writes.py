@@ -5,7 +5,8 @@ from __future__ import annotations
 from gateway.credentials.user import User
 from gateway.sessions.ports import Ended, FeedEntry
 from gateway.sessions.session import Session
-from gateway.stores.sqlite.codec import SESSION_COLUMNS, USER_COLUMNS, session_of, user_of
+from gateway.stores.codec import session_of, user_of
+from gateway.stores.sqlite.codec import SESSION_COLUMNS, USER_COLUMNS
 from gateway.stores.sqlite.lane import Transaction
 from gateway.stores.transitions import Draft, Effects
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import http.server
 import json
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from support.certificates import Authority
 from support.process import free_port
 
 from gateway.cli import cli
@@ -164,3 +169,82 @@ def test_a_deployment_without_routes(folder: Path) -> None:
     Path("gateway.yaml").write_text("routes: []\n")
     result = run("--json")
     assert (result.exit_code, checks(result)["upstream"][0]) == (0, "warn")
+
+
+def backend_lines(folder: Path, *routes: str) -> list[str]:
+    """What doctor says about the backends of these routes."""
+    (folder / "gateway.yaml").write_text("routes:\n" + "".join(f"  - {{{route}}}\n" for route in routes))
+    lines = run().stdout.splitlines()
+    return [f"{line[:4].strip()} {line[19:]}" for line in lines if line[6:14] == "upstream"]
+
+
+def test_every_backend_of_a_route_is_tried_and_unix_sockets_too(folder: Path, backend: int) -> None:
+    path = folder / "app.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        urls = [f"http://127.0.0.1:{backend}", f"unix://{path}:/base", f"unix://{folder}/no.sock"]
+        upstream = ", ".join(f"{{url: '{url}'}}" for url in urls)
+        found = backend_lines(folder, f"name: a, match: {{path: /}}, upstream: [{upstream}]")
+    assert found == [
+        f"ok {urls[0]} (a): accepts",
+        f"ok {urls[1]} (a): accepts",
+        f"FAIL {urls[2]} (a): No such file or directory",
+    ]
+
+
+@contextlib.contextmanager
+def answering(status: int, context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A backend on a thread that answers everything with `status`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    class Quiet(http.server.ThreadingHTTPServer):
+        daemon_threads = False
+
+        def handle_error(self, *_: object) -> None:
+            """The doctor hangs up."""
+
+    server = Quiet(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [(204, "ok {} (a): accepts, /up is well"), (500, "FAIL {} (a): the health check was answered 500")],
+)
+def test_health_is_asked_for_where_configured(folder: Path, status: int, found: str) -> None:
+    with answering(status) as port:
+        url = f"http://127.0.0.1:{port}"
+        route = f"name: a, match: {{path: /}}, upstream: '{url}', health: {{path: /up, timeout: 5s}}"
+        assert backend_lines(folder, route) == [found.format(url)]
+
+
+def test_tls_is_checked_with_the_configured_authority(folder: Path) -> None:
+    authority = Authority(folder)
+    certificate = authority.issue("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with answering(200, context) as port:
+        route = f"name: a, match: {{path: /}}, upstream: 'https://127.0.0.1:{port}', health: {{path: /up}}"
+        [good] = backend_lines(folder, route + f", upstream_tls: {{ca_file: '{authority.ca_file}'}}")
+        [bad] = backend_lines(folder, route)
+    assert good.startswith("ok ")
+    assert good.endswith("accepts, /up is well")
+    assert bad.startswith("FAIL")
+    assert "certificate verify failed" in bad

@@ -164,3 +164,27 @@ def test_elsewhere_priority_and_cores_are_left_to_the_system(monkeypatch: pytest
     pool_module._settle(set())
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
     assert default_permits() == 5
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "permits"), [(1, 1, 1), (2, 1, 1), (8, 1, 7), (8, 2, 3), (8, 0, 1), (16, 8, 1), (16, 5, 3)]
+)
+def test_workers_share_the_cores_but_one(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, permits: int
+) -> None:
+    monkeypatch.setattr(pool_module, "_usable_cpus", lambda: set(range(cores)))
+    assert default_permits(workers) == permits
+
+
+async def test_a_hash_leaves_the_interpreter_to_the_event_loop() -> None:
+    """Long hashes in one thread do not hold the interpreter's lock: the loop goes on while they run."""
+    pool = HashPool(permits=1, queue=0)
+    long = Argon2Parameters(memory_kib=65536, passes=4, lanes=1)
+    work = asyncio.ensure_future(pool.run(lambda: Argon2Hash.create(b"secret", b"0123456789abcdef", long)))
+    turns = 0
+    while not work.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await work
+    await pool.close()
+    assert turns > 50

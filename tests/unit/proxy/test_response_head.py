@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import BadGateway
 from gateway.proxy.response_head import MAX_FIELDS, MAX_HEAD, ResponseHead, ResponseRules
 
-RULES = ResponseRules((b"__Host-gw_refresh",))
+RULES = ResponseRules((b"__Host-gw_refresh",), frozenset({b"x-user-id"}))
 
 
 def read(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK") -> ResponseHead:
@@ -25,7 +25,10 @@ def test_what_passes_and_what_does_not(time: str) -> None:
         b"Content-Length: 010",
         b"Set-Cookie: a=1",
         b"Set-Cookie:  __Host-gw_refresh =1",
+        b"Set-Cookie: =__Host-gw_refresh=1",
         b"X-Request-Id: theirs",
+        b"x_user_id: theirs",
+        b"Trailer: X-Sum",
         b"Content_Length: 9",
         b"Empty:",
     )
@@ -69,6 +72,8 @@ def test_whether_the_connection_may_be_used_again(version: bytes, connection: by
         (b"HTTP/1.1 200 OK", [b"Content-Length: 1", b"Transfer-Encoding: chunked"]),
         (b"HTTP/1.1 200 OK", [b"Transfer-Encoding: gzip, chunked"]),
         (b"HTTP/1.1 200 OK", [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"]),
+        (b"HTTP/1.1 200 OK", [b"Transfer-Encoding: \x0bchunked"]),
+        (b"HTTP/1.1 200 OK", [b"Content-Length: " + b"0" * 5000]),
         (b"HTTP/1.0 200 OK", [b"Transfer-Encoding: chunked"]),
         (b"HTTP/1.1 200 O\rK", []),
         (b"HTTP/1.1 200 O\nK", []),
@@ -112,3 +117,17 @@ def test_lines_are_remembered_but_not_without_bound() -> None:
     assert len(rules._status_lines) <= 4096
     assert 0 < len(rules._lines) <= 4096
     assert all(len(line) <= 256 for line in rules._lines)
+
+
+def test_trailers_are_announced_only_where_they_can_follow() -> None:
+    announced = [b"Trailer: X-Sum, x-user-id,Content-Length", b"trailer: not a token, X-B"]
+    assert read(*announced, b"Transfer-Encoding: chunked").head == b"HTTP/1.1 200 OK\r\nTrailer: x-sum, x-b\r\n"
+    assert read(*announced, b"Content-Length: 1").head == b"HTTP/1.1 200 OK\r\n"
+    assert read(b"Trailer: Set-Cookie", b"Transfer-Encoding: chunked").head == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_trailers_that_pass() -> None:
+    fields = [(b"X-Sum", b"1"), (b"x_user_id", b"2"), (b"x-hop", b"3"), (b"Content_Type", b"4"), (b"Empty", b"")]
+    hop_by_hop = read(b"connection: close, X_Hop").hop_by_hop
+    assert RULES.trailers(fields, hop_by_hop) == b"X-Sum: 1\r\nEmpty: \r\n"
+    assert RULES.trailers([], hop_by_hop) == b""

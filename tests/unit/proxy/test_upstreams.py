@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,37 +11,45 @@ from gateway.proxy.endpoint import Endpoint, parse_url
 from gateway.proxy.response_head import ResponseRules
 from gateway.proxy.route_table import RouteSpec, UpstreamSpec
 from gateway.proxy.upstream import UpstreamConnection
-from gateway.proxy.upstreams import Upstreams, spread
+from gateway.proxy.upstreams import Upstreams
 
 
 def test_parse_url() -> None:
-    assert parse_url("http://h") == ("h", 80, False, "h", "")
-    assert parse_url("https://h:8443/base/") == ("h", 8443, True, "h:8443", "/base")
-    assert parse_url("http://[::1]:1") == ("::1", 1, False, "[::1]:1", "")
+    assert parse_url("http://h") == ("h", 80, False, "h", "", None)
+    assert parse_url("https://h:8443/base/") == ("h", 8443, True, "h:8443", "/base", None)
+    assert parse_url("http://[::1]:1") == ("::1", 1, False, "[::1]:1", "", None)
+    assert parse_url("unix:///run/a.sock") == ("localhost", 0, False, "localhost", "", "/run/a.sock")
+    assert parse_url("unix:///run/a.sock:/base/") == ("localhost", 0, False, "localhost", "/base", "/run/a.sock")
 
 
 @pytest.mark.parametrize(
-    "url", ["h:80", "ftp://h", "http://", "http://u@h", "http://u:p@h", "http://h/?q", "http://h/#f", "http://h:x"]
+    "url",
+    [
+        "h:80",
+        "ftp://h",
+        "http://",
+        "http://u@h",
+        "http://u:p@h",
+        "http://h/?q",
+        "http://h/#f",
+        "http://h:x",
+        "unix:run/a",
+        "unix://a",
+        "unix:///",
+        "unix:///a:b",
+    ],
 )
 def test_parse_url_refuses(url: str) -> None:
     with pytest.raises(ValueError):
         parse_url(url)
 
 
-def test_turns_follow_the_weights_and_are_mixed() -> None:
-    turns = spread([UpstreamSpec("http://a", 4), UpstreamSpec("http://b", 2)])
-    assert turns == ["http://a", "http://b", "http://a"]
-    turns = spread([UpstreamSpec("http://a", 5), UpstreamSpec("http://b"), UpstreamSpec("http://c")])
-    assert Counter(turns) == {"http://a": 5, "http://b": 1, "http://c": 1}
-    assert "".join(url[-1] for url in turns) == "aabacaa"
-
-
 def test_routes_share_endpoints() -> None:
     both = (UpstreamSpec("http://a"), UpstreamSpec("http://b"))
     one, two = RouteSpec("one", "/", both), RouteSpec("two", "/2/", both[:1])
     upstreams = Upstreams([one, two], ResponseRules())
-    assert [upstreams.choose(one).url for _ in range(4)] == ["http://a", "http://b"] * 2
-    assert upstreams.choose(two) is upstreams.choose(one)
+    assert [upstreams.choose(one, 0.0).url for _ in range(4)] == ["http://a", "http://b"] * 2
+    assert upstreams.choose(two, 0.0) is upstreams.choose(one, 0.0)
     assert upstreams.open_connections == 0
     upstreams.close()
 

@@ -148,6 +148,18 @@ async def test_sessions_are_listed_and_known_to_live(bench: SessionBench) -> Non
     assert not await bench.service.is_live("unknown")
 
 
+async def test_who_refreshed_has_a_longer_access_token_than_the_first(bench: SessionBench) -> None:
+    first, other = await bench.login(), await bench.login()
+    exp = first.session.max_access_exp
+    bench.clock.advance(100)
+    assert first.refresh_token is not None
+    await bench.service.refresh(first.refresh_token, first.session.channel, bench.context())
+    until = await bench.service.access_until((first.session.sid, other.session.sid, "unknown"))
+    assert until == {first.session.sid: exp + 100, other.session.sid: exp}
+    await bench.service.end(first.session.sid, RevokeReason.LOGOUT, None)
+    assert await bench.service.access_until((first.session.sid,)) == {}
+
+
 async def test_cleaning_up_ends_and_deletes_in_batches(bench: SessionBench) -> None:
     user = await bench.add_user()
     old = [await bench.login(user) for _ in range(5)]

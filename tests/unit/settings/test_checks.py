@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.certificates import Authority
 
 from gateway.settings.loader import ConfigError, load
 
@@ -24,7 +25,12 @@ def routes(*lines: str) -> str:
     return "routes:\n" + "".join(f"  - {{{line}}}\n" for line in lines)
 
 
+GOOD_ROUTE_WITH_LIMITS = """
+routes: [{name: a, match: {path: /a/}, upstream: 'http://h', limits: {rate: {requests: 9, per: 1s}, concurrency: 3}}]
+"""
+KEY = "master_key_file: k"
 GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
+SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,19 @@ GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
         ("server: {listen: nowhere}", "server.listen", "write host:port"),
         ("server: {listen: '127.0.0.1:99999'}", "server.listen", "write host:port"),
         ("server: {listen: '::1:80'}", "server.listen", "in brackets: [::1]:80"),
-        ("server: {listen: 'unix:/run/x'}", "server.listen", "not supported by this version"),
+        ("server: {dns_ttl: 0}", "server.dns_ttl", "between 1s and 24h"),
+        ("server: {listen: 'unix:run/x'}", "server.listen", "unix:/absolute/path.sock"),
+        ("server: {listen: '/run/x'}", "server.listen", "write unix:/run/x"),
+        (f"server: {{listen: 'unix:/{'x' * 107}'}}", "server.listen", "at most 107 bytes"),
+        ("server: {socket_mode: '0999'}", "server.socket_mode", "three octal digits"),
+        ("server: {proxy_protocol: [lb]}", "server.proxy_protocol[0]", "is not an address or a CIDR"),
+        ("server: {limits: {header_time: 0}}", "server.limits.header_time", "between 0.1s and 1h"),
+        ("server: {limits: {body_window: 2h}}", "server.limits.body_window", "between 1s and 1h"),
+        ("server: {limits: {header_bytes: 1B}}", "server.limits.header_bytes", "between 1KiB and 1MiB"),
+        ("server: {limits: {headers: 1}}", "server.limits.headers", "must be at least 16"),
+        ("server: {limits: {body_rate: 2MiB}}", "server.limits.body_rate", "at most 1MiB"),
+        ("server: {tls: {cert_file: nowhere.pem, key_file: k}}", "server.tls", "cannot read nowhere.pem: No such"),
+        ("server: {tls: {cert_file: c, key_file: k, min_version: '1.1'}}", "server.tls.min_version", "one of 1.2, 1.3"),
         ("server: {listen: 'a_b!:80'}", "server.listen", "neither a host name nor an address"),
         ("server: {admin_listen: '127.0.0.1:8080'}", "server.admin_listen", "same address as server.listen"),
         ("server: {public_url: example.com}", "server.public_url", "must be an absolute URL"),
@@ -51,7 +69,13 @@ GOOD = "name: a, match: {path: /a/}, upstream: http://127.0.0.1:9000"
         ("server: {public_url: 'https://exam_ple.com'}", "server.public_url", "is not a host name"),
         ("server: {trusted_proxies: [everyone]}", "server.trusted_proxies[0]", "is not an address or a CIDR"),
         ("server: {trusted_proxies: [10.0.0.1/8]}", "server.trusted_proxies[0]", "write 10.0.0.0/8"),
-        ("storage: {database: 'postgresql://u:p@h/d'}", "storage.database", "PostgreSQL is not supported"),
+        ("storage: {database: 'postgresql://u:p@h/d'}", "storage.master_key_file", "is needed with PostgreSQL"),
+        (f"storage: {{database: 'postgresql://u@h', {KEY}}}", "storage.database", "names no database"),
+        (f"storage: {{database: 'postgresql:/u@h/d', {KEY}}}", "storage.database", "is not a database URL"),
+        (f"storage: {{database: 'postgresql+asyncpg://u@h/d', {KEY}}}", "storage.database", "is not a database URL"),
+        (f"storage: {{database: 'postgresql://[u@h/d', {KEY}}}", "storage.database", "is not a database URL"),
+        (f"storage: {{database: 'postgres://h/d?pgbouncer=maybe', {KEY}}}", "storage.database", "pgbouncer="),
+        (f"storage: {{database: 'postgres://h/d', {KEY}, pool: 0}}", "storage.pool", "must be at least 1"),
         ("storage: {database: 'gateway.db'}", "storage.database", "is not a database URL"),
         ("storage: {database: 'sqlite://gateway.db'}", "storage.database", "is not a database URL"),
         ("storage: {database: 'sqlite:///'}", "storage.database", "is not a database URL"),
@@ -125,8 +149,12 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, path: str, me
         ("name: a, match: {path: /a}, upstream: 'http://h/a/../b'", "upstream", "would never match"),
         ("name: a, match: {path: /a}, upstream: []", "upstream", "must not be an empty list"),
         ("name: a, match: {path: /a}, upstream: 'http://localhost:8080'", "upstream", "the gateway itself"),
-        ("name: a, match: {path: /a}, upstream: [{url: 'http://h'}, {url: 'http://i'}]", "upstream[1]", "more than"),
-        ("name: a, match: {path: /a}, upstream: [{url: 'http://h', weight: 2}]", "upstream[0].weight", "not supported"),
+        ("name: a, match: {path: /a}, upstream: [{url: 'http://h'}, {url: 'http://h'}]", "upstream[1].url", "twice"),
+        ("name: a, match: {path: /a}, upstream: [{url: 'http://h', weight: 0}]", "upstream[0].weight", "at least 1"),
+        ("name: a, match: {path: /a}, upstream: 'unix://run/x'", "upstream", "unix:///path/of/socket"),
+        ("name: a, match: {path: /a}, upstream: 'unix:///'", "upstream", "unix:///path/of/socket"),
+        ("name: a, match: {path: /a}, upstream: 'unix:///run/x:base'", "upstream", "starts with /"),
+        (f"name: a, match: {{path: /a}}, upstream: 'unix:///{'x' * 107}'", "upstream", "at most 107"),
         (GOOD + ", credentials: [cookie]", "credentials", "cookie is not supported"),
         (GOOD + ", credentials: []", "credentials", "must not be an empty list"),
         (GOOD + ", require: {mfa: true}", "require.mfa", "not supported"),
@@ -135,9 +163,24 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, path: str, me
         (GOOD + ", auth: none, revocation: strict", "revocation", "has no effect with auth: none"),
         (GOOD + ", auth: none, passive: true", "passive", "has no effect with auth: none"),
         (GOOD + ", auth: public", "auth", "must be one of required, optional, none"),
-        (GOOD + ", health: {path: /up}", "health.path", "not supported"),
-        (GOOD + ", health: {interval: 1s}", "health.interval", "not supported"),
+        (GOOD + ", health: {path: up}", "health.path", "starts with /"),
+        (GOOD + ", health: {path: /up, interval: 0}", "health.interval", "between 10ms and 24h"),
+        (GOOD + ", health: {path: /up, timeout: 25h}", "health.timeout", "between 10ms and 24h"),
+        (GOOD + ", health: {path: /up, expect: [600]}", "health.expect[0]", "at most 599"),
+        (GOOD + ", health: {path: /up, healthy_after: 0}", "health.healthy_after", "at least 1"),
+        (GOOD + ", breaker: {failures: 0}", "breaker.failures", "at least 1"),
+        (GOOD + ", breaker: {open_for: 0}", "breaker.open_for", "between 10ms and 24h"),
+        (GOOD + ", breaker: {open_for: 2m}", "breaker.longest", "between open_for and 24h"),
+        (GOOD + ", breaker: {statuses: [99]}", "breaker.statuses[0]", "at least 200"),
+        (GOOD + ", upstream_tls: {ca_file: /nowhere/ca.pem}", "upstream_tls", "without an https upstream"),
+        (SECURE + ", upstream_tls: {ca_file: /nowhere/ca.pem}", "upstream_tls.ca_file", "cannot be read: No such"),
+        (SECURE + ", upstream_tls: {cert_file: /nowhere/c.pem}", "upstream_tls.cert_file", "cannot be read: No such"),
+        (SECURE + ", upstream_tls: {key_file: /nowhere/key.pem}", "upstream_tls.key_file", "needs cert_file"),
+        (SECURE + ", upstream_tls: {server_name: 'a b'}", "upstream_tls.server_name", "is not a host name"),
+        (SECURE + ", upstream_tls: {verify: false}", "upstream_tls.verify", "unknown key"),
         (GOOD + ", timeouts: {connect: 0}", "timeouts.connect", "between 1ms and 24h"),
+        (GOOD + ", limits: {rate: {requests: 0, per: 1m}}", "limits.rate.requests", "must be at least 1"),
+        (GOOD + ", limits: {rate: {requests: 1, per: 0}}", "limits.rate.per", "between 100ms and 24h"),
         (GOOD + ", limits: {body: 5}", "limits.body", "5 is not a size"),
         (GOOD + ", retries: 9", "retries", "must be at most 5"),
         ("name: a, match: {path: /a}, strip_prefix: true, upstream: 'http://h'", "strip_prefix", "ends in /"),
@@ -149,6 +192,28 @@ def test_a_route_that_cannot_be_used_is_refused(tmp_path: Path, route: str, path
     assert errors[0][0] == f"routes[0].{path}"
     assert message in errors[0][1]
     assert "hunter2" not in errors[0][1]
+
+
+def test_upstream_tls_files_must_fit(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    one, two = authority.issue("one.test"), authority.issue("two.test")
+    locked = authority.issue("locked.test", password=b"hunter2-hunter2")
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("nothing")
+    belong = "are no PEM certificate and unencrypted key that belong together"
+    for tls, key, message in (
+        ({"ca_file": garbage}, "ca_file", f"{garbage}: is no PEM file of certificates"),
+        ({"ca_file": tmp_path}, "ca_file", f"{tmp_path}: "),
+        ({"cert_file": one[0], "key_file": two[1]}, "cert_file", f"{one[0]} with {two[1]}: {belong}"),
+        ({"cert_file": locked[0], "key_file": locked[1]}, "cert_file", belong),
+        ({"cert_file": one[0]}, "cert_file", belong),
+    ):
+        text = ", ".join(f"{name}: '{path}'" for name, path in tls.items())
+        errors, _ = check(tmp_path, routes(SECURE + f", upstream_tls: {{{text}}}"))
+        assert [path for path, _ in errors] == [f"routes[0].upstream_tls.{key}"]
+        assert message in errors[0][1]
+    good = f"ca_file: '{authority.ca_file}', cert_file: '{one[0]}', key_file: '{one[1]}', server_name: h.test"
+    assert check(tmp_path, routes(SECURE + f", upstream_tls: {{{good}}}")) == ([], [])
 
 
 def test_routes_with_the_same_match_or_name_are_refused(tmp_path: Path) -> None:
@@ -180,6 +245,8 @@ def test_routes_that_differ_in_host_method_or_slash_stand_beside_each_other(tmp_
             "name: e, match: {path: /x/, methods: [POST]}, upstream: 'http://h'",
             "name: f, match: {path: /}, auth: none, upstream: 'http://[::1]:9000'",
             "name: g, match: {path: /authors/}, upstream: 'http://h'",
+            "name: h, match: {path: /h/}, upstream: [{url: 'http://h', weight: 3}, {url: 'unix:///run/h.sock:/base'}]",
+            "name: i, match: {path: /i/}, upstream: 'http://h', breaker: null, health: {path: /up}",
         ),
     )
     assert found == ([], [])
@@ -190,8 +257,13 @@ def test_routes_that_differ_in_host_method_or_slash_stand_beside_each_other(tmp_
     [
         ("server: {admin_listen: '0.0.0.0:9090'}", "server.admin_listen"),
         ("server: {trusted_proxies: [0.0.0.0/0]}", "server.trusted_proxies[0]"),
+        ("server: {proxy_protocol: ['::/0']}", "server.proxy_protocol[0]"),
+        ("server: {listen: 'unix:/run/x.sock'}", "server.listen"),
         ("server: {public_url: 'https://a.org'}\nauth: {cookie: {secure: false}}", "auth.cookie.secure"),
         ("server: {public_url: 'http://a.org'}", "server.public_url"),
+        (f"storage: {{database: 'postgresql://u@db.internal/d', {KEY}}}", "storage.database"),
+        (f"storage: {{database: 'postgresql://u@127.0.0.1,h2:5433/d?sslmode=require', {KEY}}}", "storage.database"),
+        (f"storage: {{database: 'postgresql:///d?host=db.internal', {KEY}}}", "storage.database"),
     ],
 )
 def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, text: str, path: str) -> None:
@@ -209,7 +281,13 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, text: str, path: str)
         "server: {public_url: 'https://www.a.org'}\nauth: {cookie: {domain: a.org, same_site: none}}",
         "auth: {allowed_origins: ['https://APP.example.com:443', 'http://localhost:5173']}",
         "storage: {database: 'memory:'}",
+        f"storage: {{database: 'postgresql://u:p@h1,h2:5433/d?sslmode=verify-full', {KEY}}}",
+        f"storage: {{database: 'postgres://u@[::1]:5432/d?pgbouncer=true', {KEY}, pool: 50}}",
+        f"storage: {{database: 'postgresql:///d?host=/run/postgresql', {KEY}}}",
+        f"storage: {{database: 'postgresql://u@localhost/?dbname=d', {KEY}}}",
         "server: {admin_listen: null}",
+        "server: {admin_listen: 'unix:/run/a.sock', trusted_proxies: [unix], proxy_protocol: [unix, 10.0.0.5]}",
+        GOOD_ROUTE_WITH_LIMITS,
         "sessions: {in_flight_window: 0, late_window: 0, receipt_after: 0}",
     ],
 )

@@ -87,9 +87,9 @@ async def test_urls(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["odd name %20?#.db"]
 
 
-@pytest.mark.parametrize("url", ["postgresql://gateway:hunter2@db/gateway", "mysql://x", "gateway.db", ""])
+@pytest.mark.parametrize("url", ["mysql://gateway:hunter2@db/gateway", "postgresql+x://u:hunter2@h", "gateway.db", ""])
 async def test_other_schemes_are_refused_without_their_secrets(url: str) -> None:
-    with pytest.raises(CannotStart, match=r"unsupported database URL scheme .*; supported: sqlite") as caught:
+    with pytest.raises(CannotStart, match=r"unsupported database URL scheme .*; supported: sqlite, post") as caught:
         await open_stores(url, clock=FrozenClock(), busy_timeout=1.0)
     assert "hunter2" not in str(caught.value)
 

@@ -51,7 +51,6 @@ async def test_everything_goes_to_one_place_as_json() -> None:
     store = open_memory(clock).events
     pipe = Pipe(activity=Activity(store, clock, keep=10))
     pipe.telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u1"))
-    assert pipe.telemetry.access is not None
     pipe.telemetry.access.request("GET", "/x", 200, "api", None, 0.001, 0, 0, "r1")
     assert sorted(line["event"] for line in await pipe.lines()) == ["login.succeeded", "proxy.request"]
     assert len(await store.read_events()) == 1
@@ -60,24 +59,32 @@ async def test_everything_goes_to_one_place_as_json() -> None:
 async def test_level_and_access_log_change_while_it_runs() -> None:
     pipe = Pipe()
     telemetry = pipe.telemetry
-    assert telemetry.access is not None
     telemetry.access.request("GET", "/before", 200, "api", None, 0.001, 0, 0, "r1")
     telemetry.change("error", access_log=True)
-    assert telemetry.access is None
+    telemetry.access.request("GET", "/unwritten", 200, "api", None, 0.001, 0, 0, "r2")
     telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u1"))
     telemetry.change("info", access_log=True)
     telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u2"))
-    assert telemetry.access_log("info", wanted=False) is None
-    assert telemetry.access is telemetry.access_log("debug", wanted=True)
+    telemetry.access.request("GET", "/after", 200, "api", None, 0.001, 0, 0, "r3")
+    telemetry.change("info", access_log=False)
+    telemetry.access.request("GET", "/off", 200, "api", None, 0.001, 0, 0, "r4")
     lines = await pipe.lines()
-    assert [(line["event"], line["user_id"]) for line in lines] == [("proxy.request", None), ("login.succeeded", "u2")]
+    assert [(line["event"], line.get("url.path") or line["user_id"]) for line in lines] == [
+        ("proxy.request", "/before"),
+        ("login.succeeded", "u2"),
+        ("proxy.request", "/after"),
+    ]
+    requests = next(family for family in telemetry.metrics.snapshot() if family.name == "gateway_requests")
+    assert requests.samples == {("api", "GET", "200"): [4]}
 
 
 @pytest.mark.parametrize("options", [{"access_log": False}, {"level": "warning"}])
-async def test_the_access_log_can_be_off(options: dict[str, Any]) -> None:
+async def test_the_access_log_can_be_off_and_requests_are_counted_all_the_same(options: dict[str, Any]) -> None:
     pipe = Pipe(**options)
-    assert pipe.telemetry.access is None
+    pipe.telemetry.access.request("GET", "/x", 200, "api", None, 0.001, 0, 0, "r1")
     assert await pipe.lines() == []
+    requests = next(family for family in pipe.telemetry.metrics.snapshot() if family.name == "gateway_requests")
+    assert requests.samples == {("api", "GET", "200"): [1]}
 
 
 def hand_over(name: str, level: int, message: str, *args: object, error: Exception | None = None) -> None:

@@ -76,6 +76,16 @@ def test_a_look_alike_does_not_hide_the_cookie() -> None:
         ("\u2000__Host-gw_refresh=x; a=1".encode(), b"a=1"),
         (b"\xa0__Host-gw_refresh=x; a=1", b"a=1"),
         (b"a=__Host-gw_refresh; b=\xff", b"a=__Host-gw_refresh; b=\xff"),
+        (b"a=1, __Host-gw_refresh=x; b=2", b"b=2"),
+        (b"b=2; a=1,__Host-gw_refresh=x", b"b=2"),
+        (b"a=1, __host-gw_refresh = x", b""),
+        (b"a=1 __Host-gw_refresh=x; b=2", b"b=2"),
+        (b"a=1\t__Host-gw_refresh\t=x; b=2", b"b=2"),
+        (b"a=1\x0b__Host-gw_refresh=x; b=2", b"b=2"),
+        ("a=1\u2003__Host-gw_refresh=x; b=2".encode(), b"b=2"),
+        (b'a="1", "__Host-gw_refresh"=x; b=2', b"b=2"),
+        (b"'__Host-gw_refresh'=x; b=2", b"b=2"),
+        (b"a=1,2; b=x__Host-gw_refresh=1", b"a=1,2; b=x__Host-gw_refresh=1"),
     ],
 )
 def test_own_cookies_are_removed_in_every_spelling(header: bytes, left: bytes) -> None:

@@ -7,23 +7,27 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
-from gateway.runtime.accepting import Acceptor, Counts, Turns, make_counts
+from gateway.runtime.acceptor import Acceptor
+from gateway.runtime.turns import Counts, Turns, make_counts
 
 
 class Worker:
-    """Counts its connections."""
+    """Stands for the front too: admits everybody, and counts them from then on."""
 
     def __init__(self, listener: socket.socket, descriptor: int, number: int) -> None:
         self.open: set[asyncio.BaseTransport] = set()
-        self.acceptor = Acceptor(
-            listener.dup(), self._protocol, Turns(lambda: len(self.open), Counts(descriptor), number)
-        )
+        self.admitted = 0
+        turns = Turns(lambda: self.admitted, Counts(descriptor), number)
+        self.acceptor = Acceptor(cast("Any", self), listener.dup(), turns=turns)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def admit(self, peer: str | None, named: object) -> asyncio.Protocol:
+        assert (peer, named) == ("127.0.0.1", None)
         worker = self
+        self.admitted += 1
 
         class Greeting(asyncio.Protocol):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:

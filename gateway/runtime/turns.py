@@ -6,17 +6,12 @@ wakes up first; so a worker that has more than another lets it go first for a fe
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import mmap
 import os
-import socket
 import struct
 import tempfile
 from collections.abc import Callable
 from typing import Final
-
-from gateway import tasks
 
 MOST_WORKERS: Final = 1024
 _VACANT: Final = 0xFFFF_FFFF
@@ -26,8 +21,6 @@ _PATIENCE: Final = 5
 """How many times in a row another worker is let go first."""
 _IMPATIENT: Final = 0.1
 """Seconds without consideration, once nobody else came: they are busy, or hang."""
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_RECOVERY: Final = 1.0
 
 
 def make_counts(workers: int) -> int:
@@ -93,57 +86,3 @@ class Turns:
             self._impatient_until = now + _IMPATIENT
         self._let_go = 0
         return 0.0
-
-
-class Acceptor:
-    """Accepts from a socket that other workers have too, when it is this one's turn. Started at once.
-
-    `factory` makes the protocol of a new connection.
-    """
-
-    def __init__(self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], turns: Turns) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._listener = listener
-        self._factory = factory
-        self._turns = turns
-        self._again: asyncio.TimerHandle | None = None
-        self._listen()
-
-    def close(self) -> None:
-        """Accept no more; what waits is for the others."""
-        if self._again is not None:
-            self._again.cancel()
-        self._loop.remove_reader(self._listener)
-        self._listener.close()
-
-    def _listen(self) -> None:
-        self._again = None
-        self._loop.add_reader(self._listener, self._readable)
-
-    def _look_away(self, seconds: float) -> None:
-        self._loop.remove_reader(self._listener)
-        self._again = self._loop.call_later(seconds, self._listen)
-
-    def _readable(self) -> None:
-        """One connection for each time the loop comes round."""
-        if pause := self._turns.wait(self._loop.time()):
-            self._look_away(pause)
-            return
-        try:
-            connection, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-            return
-        except OSError as error:
-            if error.errno not in _EXHAUSTED:
-                raise
-            self._loop.call_exception_handler({"message": "a connection could not be accepted", "exception": error})
-            self._look_away(_RECOVERY)
-            return
-        connection.setblocking(False)
-        if connection.family != getattr(socket, "AF_UNIX", None):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tasks.spawn(
-            self._loop.connect_accepted_socket(self._factory, connection),
-            name="new connection",
-            on_error=lambda _: connection.close(),  # it was gone before it began
-        )

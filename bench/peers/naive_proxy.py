@@ -1,6 +1,8 @@
 """The proxy everyone writes: web.Application, one catch-all handler, ClientSession, jwt.decode on each request.
 
-usage: python -m bench.naive_proxy PORT UPSTREAM [JWKS_URL ISSUER]     without the last two: no authentication
+usage: python -m bench.peers.naive_proxy PORT UPSTREAM LIVE_UPSTREAM [JWKS_URL ISSUER]
+
+LIVE_UPSTREAM gets what is under /live/. Without the last two: no authentication.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
 
 
-async def make(upstream: str, jwks: str | None, issuer: str | None) -> web.Application:
+async def make(upstream: str, live: str, jwks: str | None, issuer: str | None) -> web.Application:
     """The application, with the issuer's keys fetched once."""
     session = ClientSession(connector=TCPConnector(limit=256), timeout=ClientTimeout(30), auto_decompress=False)
     keys: dict[str, jwt.PyJWK] = {}
@@ -32,8 +34,9 @@ async def make(upstream: str, jwks: str | None, issuer: str | None) -> web.Appli
                 return web.json_response({"error": "invalid_token"}, status=401)
             headers["X-User-Id"] = claims["sub"]
         body = request.content if request.can_read_body else None
+        base = live if request.path.startswith("/live/") else upstream
         async with session.request(
-            request.method, upstream + request.raw_path, headers=headers, data=body, allow_redirects=False
+            request.method, base + request.raw_path, headers=headers, data=body, allow_redirects=False
         ) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP}
             response = web.StreamResponse(status=answer.status, headers=kept)
@@ -54,9 +57,9 @@ if __name__ == "__main__":
     import uvloop
 
     uvloop.install()
-    port, upstream, *auth = sys.argv[1:]
+    port, upstream, live, *auth = sys.argv[1:]
     web.run_app(
-        make(upstream, *(auth or (None, None))),  # type: ignore[arg-type]
+        make(upstream, live, *(auth or (None, None))),  # type: ignore[arg-type]
         host="127.0.0.1",
         port=int(port),
         access_log=None,

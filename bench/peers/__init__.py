@@ -1,0 +1,1 @@
+"""The servers that are measured, a file each, with the configuration their users would write."""

@@ -1,0 +1,104 @@
+"""What a refresh costs the gateway on each store: the real `gateway serve`, EdDSA, one worker, wrk beside it.
+
+usage: python -m bench.refresh_stores [--seconds S] [--rounds N] [--sessions N] [--clients N] [--pooled]
+PostgreSQL is the one of the tests; its own CPU is told apart. Needs wrk (apt-get install wrk).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import gateway_peer, load
+from bench.processes import cpu_seconds, free_port, server
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support import postgres
+
+DATABASES = ("sqlite", "postgres")
+
+
+def main() -> int:
+    """Measure the stores in turn and print a line for each."""
+    options = _options()
+    found: dict[str, list[load.Run]] = {kind: [] for kind in DATABASES}
+    theirs: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name, ExitStack() as stack:
+        served = {kind: _serve(kind, Path(name) / kind, stack, options) for kind in DATABASES}
+        for round_number in range(options.rounds + 1):
+            for kind, (port, pid, folder) in served.items():
+                before = cpu_seconds(postgres.server().pid)
+                run = _round(port, pid, folder, options, seconds=options.seconds if round_number else 1.0)
+                if not round_number:
+                    continue  # the first round only warms up
+                found[kind].append(run)
+                if kind == "postgres":
+                    spent = cpu_seconds(postgres.server().pid) - before
+                    theirs.append(spent / max(1.0, run.per_second * options.seconds) * 1e6)
+    for kind, runs in found.items():
+        print(
+            f"{kind:9} {statistics.median(r.cpu_us for r in runs):6.0f} µs CPU of the gateway each,"
+            f" {statistics.median(r.per_second for r in runs):6.0f}/s,"
+            f" p50 {statistics.median(r.p50_ms for r in runs):.1f} ms,"
+            f" p99 {statistics.median(r.p99_ms for r in runs):.1f} ms, errors {sum(r.errors for r in runs)}"
+        )
+    print(f"PostgreSQL itself: {statistics.median(theirs):.0f} µs CPU each")
+    return 1 if any(run.errors for runs in found.values() for run in runs) else 0
+
+
+def _serve(kind: str, folder: Path, stack: ExitStack, options: argparse.Namespace) -> tuple[int, int, Path]:
+    """A gateway on this store, its port and process."""
+    folder.mkdir()
+    port = free_port()
+    url = f"sqlite:///{folder}/gateway.db"
+    if kind == "postgres":
+        made = asyncio.run(postgres.server().make("bench"))
+        url = made + ("?pgbouncer=true" if options.pooled else "")
+    (folder / "master.key").write_text("1:" + base64.b64encode(os.urandom(32)).decode() + "\n")
+    (folder / "master.key").chmod(0o600)
+    (folder / "gateway.yaml").write_text(
+        f"""
+server: {{listen: "127.0.0.1:{port}", admin_listen: null, public_url: "http://127.0.0.1:{port}"}}
+storage: {{database: "{url}", master_key_file: "{folder}/master.key"}}
+auth: {{cookie: {{secure: false}}}}
+logging: {{format: json}}
+"""
+    )
+    process = stack.enter_context(server(gateway_peer.serve(folder / "gateway.yaml"), port, log=folder / "log"))
+    return port, process.pid, folder
+
+
+def _round(port: int, pid: int, folder: Path, options: argparse.Namespace, *, seconds: float) -> load.Run:
+    made = [sys.executable, "-m", "bench.sessions", str(folder / "gateway.yaml"), str(options.sessions)]
+    tokens = folder / "tokens"
+    tokens.write_bytes(subprocess.run(made, check=True, capture_output=True, timeout=300).stdout)
+    return load.wrk(
+        pid,
+        f"http://127.0.0.1:{port}/auth/refresh",
+        seconds=seconds,
+        connections=options.clients,
+        script=Path(__file__).with_name("refresh.lua"),
+        env={"REFRESH_TOKENS": str(tokens)},
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.refresh_stores", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one run (default: 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs per store, in turn (default: 3)")
+    parser.add_argument("--sessions", type=int, default=4000, help="sessions started for each run (default: 4000)")
+    parser.add_argument("--clients", type=int, default=16, help="connections of wrk (default: 16)")
+    parser.add_argument("--pooled", action="store_true", help="as behind PgBouncer: no session state, more round trips")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
