@@ -149,7 +149,7 @@ class PostgresSessions:
     async def access_until(self, sids: Sequence[str]) -> Mapping[str, float]:
         """`max_access_exp` of those of the sessions that could be refreshed now, by sid."""
         rows = await self._work.rows(ACCESS_UNTIL, self._given(), [stored(sid) for sid in sids]) if sids else ()
-        return {sid: until for sid, until in rows}
+        return {str(sid): float(until) for sid, until in rows}
 
     async def list_live(self, user_id: str | None = None, *, limit: int = 1000, after: str = "") -> tuple[Session, ...]:
         """Sessions that could be refreshed now, of one user (newest use first) or of all (by sid, after `after`)."""
