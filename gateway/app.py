@@ -1,34 +1,28 @@
-"""The composition root: the one file that knows every layer. Settings go in, a running gateway comes out."""
+"""The composition root: settings go in, a running gateway comes out."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from aiohttp import web
 
 from gateway import policies, tasks
+from gateway.admin_api.exposition import Snapshot
 from gateway.admin_api.health import build_admin
-from gateway.auth_api.app import build_api
-from gateway.auth_api.services import ApiLimits, ApiServices
 from gateway.clock import Clock
-from gateway.credentials.authenticator import Authenticator
 from gateway.credentials.hasher import PasswordHasher
-from gateway.credentials.passwords import PasswordPolicy
 from gateway.credentials.pool import default_permits
 from gateway.credentials.users import UserService
 from gateway.deployment import clock_difference, clock_tolerance, lock_timeout, open_master
 from gateway.errors import GatewayError
 from gateway.events import Event, Level, Name
-from gateway.proxy.authenticate import ProxyAuthenticator
-from gateway.proxy.entropy import PooledEntropy
-from gateway.proxy.forward import Proxy, ProxyPolicy
+from gateway.faces import VERIFIED_TOKENS, Core, Faces, build_faces
+from gateway.proxy.forward import Proxy
 from gateway.proxy.front import Front
-from gateway.proxy.identity import IdentityHeaders
 from gateway.risk.device import preload
 from gateway.sessions.denied_use import DeniedUse
 from gateway.sessions.receipts import ReceiptQueue
@@ -40,28 +34,23 @@ from gateway.stores.factory import open_stores
 from gateway.stores.timed import timed
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.logging import Telemetry, configure
-from gateway.telemetry.metrics import Family, Kind
+from gateway.telemetry.metrics import Family, Kind, merged
+from gateway.telemetry.ports import Exclusive
 from gateway.throttle.login import LoginThrottle
 from gateway.throttle.refresh import RefreshThrottle
 from gateway.tokens.access_token import AccessTokenIssuer, AccessTokenVerifier
-from gateway.tokens.jwks import jwks_document
 from gateway.tokens.key_service import KeyService
 from gateway.tokens.marks import store_incarnation
 from gateway.tokens.refresh_token import RefreshTokens
 from gateway.tokens.verified import VerifiedTokenCache
-from gateway.web.bearer import BearerAuthenticator
-from gateway.web.client_ip import ClientAddress
-from gateway.web.context import RequestContexts
-from gateway.web.csrf import CrossSitePolicy
-from gateway.web.request_id import RequestIds
 
 KEYS_EVERY: Final = 10.0
 CLEANUP_EVERY: Final = 60.0
 CLEANUP_BATCH: Final = 200
 STALE_AFTER: Final = 5.0
 """Seconds without a look at the revocation feed after which `revocation: strict` routes answer 503."""
-VERIFIED_TOKENS: Final = 20_000
-"""Access tokens a worker remembers as verified, about 1 KB each."""
+LEAVE: Final = 1.0
+"""Seconds in which a gateway that stops still answers what comes over connections that were open before."""
 
 
 class Gateway:
@@ -75,25 +64,43 @@ class Gateway:
         self.clock = clock
         self.index = RevocationIndex()
         self.receipts = ReceiptQueue(stores.sessions, clock, self.events)
-        self._denied_use = DeniedUse(self.events)  # one for both faces: it tells once per token
         self.follower = RevocationFollower(stores.sessions, self.index, clock, self.events)
         hashing = settings.passwords.hashing
         self.hasher = PasswordHasher(
             permits=hashing.permits or default_permits(settings.server.workers), queue=hashing.queue
         )
-        self.users = UserService(
-            stores.users, self.hasher, clock, policy=PasswordPolicy(min_length=settings.passwords.min_length)
-        )
         self.warnings: tuple[str, ...] = ()
-        self.api: web.AppRunner
         self.front: Front
-        self.proxy: Proxy
-        self.sessions: SessionService
         self.keys: KeyService
-        self.verified: VerifiedTokenCache[bytes]
+        self._core: Core
+        self._faces: Faces
         self._jobs: list[asyncio.Task[object]] = []
         self._serving = False
-        self._entropy = PooledEntropy()
+
+    @property
+    def proxy(self) -> Proxy:
+        """The data plane under the configuration in force."""
+        return self._faces.proxy
+
+    @property
+    def users(self) -> UserService:
+        """What can be done to users, under the configuration in force."""
+        return self._faces.users
+
+    @property
+    def sessions(self) -> SessionService:
+        """What can be done to sessions, under the configuration in force."""
+        return self._faces.sessions
+
+    @property
+    def verified(self) -> VerifiedTokenCache[bytes]:
+        """Access tokens that were found good."""
+        return self._core.cache
+
+    @property
+    def login_throttle(self) -> LoginThrottle:
+        """Who owes how many failed log-ins."""
+        return self._core.login_throttle
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Load what must be known before the first request, and start what runs behind the requests."""
@@ -108,73 +115,80 @@ class Gateway:
             stores.keys, master, self.clock, tokens.algorithm.value, tokens.key_rotation, tokens.access_ttl, self.events
         )
         await self.keys.load()
-        self.sessions = SessionService(
-            stores.sessions,
-            RefreshTokens(master, await store_incarnation(stores.keys)),
-            AccessTokenIssuer(self.keys.ring, settings.issuer, tokens.audience),
-            self.index,
-            self.receipts,
-            self.events,
-            self.clock,
-            policies.rotation_policy(settings),
-            retention=settings.sessions.retention,
-            new_id=self._new_id,
-        )
+        self._core = self._make_core(RefreshTokens(master, await store_incarnation(stores.keys)))
         stack.push_async_callback(self.receipts.close)
         await self.follower.start()
         stack.push_async_callback(self.follower.stop)
-        await self._build_faces(stack)
+        self._faces = await build_faces(self._core, settings)
+        stack.push_async_callback(self._close_faces)
+        stack.callback(self.index.subscribe(self.proxy.streams.revoked))
+        self.proxy.start()
+        self.front = Front(self.proxy)
+        self._read_gauges()
         stack.push_async_callback(self._stop_jobs)
         self._every(KEYS_EVERY, "signing keys", self.keys.refresh_if_due)
         self._every(CLEANUP_EVERY, "cleanup", self._clean_up)
         await asyncio.to_thread(preload)
         self._serving = True
 
-    async def drain(self, seconds: float) -> None:
-        """Answer 503 on connections that stay, and give requests under way `seconds` to finish."""
+    async def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Build everything for `settings`; what is returned puts it in force, at once and as a whole.
+
+        Only what can change in a running process may differ from the settings in force (`runtime.reload` sees to it).
+        """
+        faces = await build_faces(self._core, settings, self._faces)
+        return lambda: self._change_over(faces)
+
+    async def leave(self) -> None:
+        """Begin to stop gently: for a moment connections that stay get their next answer with `Connection: close`."""
         self._serving = False
+        await self.front.leave(LEAVE)
+
+    async def drain(self, seconds: float) -> None:
+        """Close who is idle, answer further requests 503, and give those under way `seconds` to finish."""
         self.front.drain()
         await self.front.shutdown(seconds)
         self.telemetry.access.flush()
 
     async def checks(self) -> Mapping[str, str | None]:
         """Readiness, per check None or what is wrong."""
+        return {
+            **self.quick_checks(),
+            "database": await self._database_problem(),
+            "clock": await self._clock_problem(),
+        }
+
+    def quick_checks(self) -> dict[str, str | None]:
+        """The checks that await nothing."""
         staleness = self.follower.staleness()
         return {
             "serving": None if self._serving else "not serving (starting or draining)",
-            "database": await self._database_problem(),
-            "clock": await self._clock_problem(),
             "revocation feed": None if staleness <= STALE_AFTER else f"not read for {staleness:.0f} s",
         }
 
-    @property
-    def admin(self) -> web.Application:
-        """The application of the admin listener."""
-        return build_admin(self.checks, self._snapshot)
+    def admin(
+        self, others: Callable[[], Mapping[str, str | None]] = dict, elsewhere: Snapshot | None = None
+    ) -> web.Application:
+        """The application of the admin listener; `others` are checks that are made elsewhere, `elsewhere` gives what is
+        counted there.
+        """
 
-    async def _snapshot(self) -> list[Family]:
+        async def checks() -> Mapping[str, str | None]:
+            return {**await self.checks(), **others()}
+
+        async def snapshot() -> Iterable[Family]:
+            return self.counted() if elsewhere is None else merged([await elsewhere(), self.counted()])
+
+        return build_admin(checks, snapshot)
+
+    def counted(self) -> list[Family]:
+        """What this process has counted."""
         self.telemetry.access.flush()
         return self.telemetry.metrics.snapshot()
 
-    async def _build_faces(self, stack: AsyncExitStack) -> None:
-        """The own API and the proxy, behind one front."""
-        settings = self.settings
-        verifier = AccessTokenVerifier(self.keys.ring, settings.issuer, settings.tokens.audience, self.clock)
-        addresses, ids = ClientAddress(settings.server.trusted_proxies), RequestIds(self._entropy)
-        api = build_api(self._api_services(verifier, addresses, ids))
-        self.api = web.AppRunner(api, access_log=None, handle_signals=False)
-        await self.api.setup()
-        stack.push_async_callback(self.api.cleanup)
-        self.proxy = self._proxy(verifier, addresses, ids, api)
-        stack.callback(self.proxy.close)
-        self.proxy.start()
-        stack.callback(self.index.subscribe(self.proxy.streams.revoked))
-        self.front = Front(self.proxy)
-        self._read_gauges()
-
     def _read_gauges(self) -> None:
-        """What is asked for when somebody looks, instead of being counted all the time."""
-        read, proxy, cache = self.telemetry.metrics.read_from, self.proxy, self.verified
+        """What is asked for when somebody looks, not counted all the time. The proxy may be another then."""
+        read, cache = self.telemetry.metrics.read_from, self._core.cache
         gauge, counter = Kind.GAUGE, Kind.COUNTER
         read(
             "gateway_revocation_staleness_seconds",
@@ -183,69 +197,49 @@ class Gateway:
             self.follower.staleness,
         )
         read("gateway_client_connections", "Open, of clients.", gauge, lambda: len(self.front.connections))
-        read("gateway_upstream_connections", "Open, to backends.", gauge, lambda: proxy.open_upstream_connections)
-        read("gateway_open_streams", "Event streams and WebSockets of sessions.", gauge, lambda: len(proxy.streams))
+        read("gateway_upstream_connections", "Open, to backends.", gauge, lambda: self.proxy.open_upstream_connections)
+        read(
+            "gateway_open_streams", "Event streams and WebSockets of sessions.", gauge, lambda: len(self.proxy.streams)
+        )
         read("gateway_receipts_waiting", "Receipts not yet written.", gauge, lambda: len(self.receipts))
         read("gateway_verified_tokens", "Access tokens remembered as verified.", gauge, lambda: len(cache))
         read("gateway_token_verifications", "Access tokens not found there.", counter, lambda: cache.misses)
         read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
-    def _api_services(self, verifier: AccessTokenVerifier, addresses: ClientAddress, ids: RequestIds) -> ApiServices:
-        settings, clock = self.settings, self.clock
-        throttle = policies.throttle_policy(settings)
-        prefix = settings.sessions.binding.ip_prefix
-        return ApiServices(
-            sessions=self.sessions,
-            users=self.users,
-            authenticator=Authenticator(self.stores.users, self.hasher, self.events),
-            throttle=LoginThrottle(clock, throttle),
-            refresh_throttle=RefreshThrottle(clock, throttle),
-            bearer=BearerAuthenticator(verifier, self.index, self.receipts, self._denied_use),
-            jwks=lambda: jwks_document(self.keys.ring),
-            contexts=RequestContexts(addresses, ids, clock, v4=prefix.v4, v6=prefix.v6),
-            origins=CrossSitePolicy(settings.server.public_url, settings.auth.allowed_origins),
-            cookie=policies.cookie_policy(settings),
-            clock=clock,
-            events=self.events,
-            limits=ApiLimits(
-                body_tokens=settings.auth.body_tokens, in_flight_window=settings.sessions.in_flight_window
-            ),
-            prefix=settings.auth.prefix,
-            public_url=settings.server.public_url,
-        )
-
-    def _proxy(
-        self, verifier: AccessTokenVerifier, addresses: ClientAddress, ids: RequestIds, api: web.Application
-    ) -> Proxy:
+    def _make_core(self, refresh_tokens: RefreshTokens) -> Core:
         settings, ring = self.settings, self.keys.ring
-        identity = IdentityHeaders(policies.identity_headers(settings))
-        self.verified = VerifiedTokenCache[bytes](VERIFIED_TOKENS, ring)
-        authenticator = ProxyAuthenticator(
-            verifier,
-            ring,
-            self.verified,
-            self.index,
-            self.receipts,
-            self._denied_use,
-            identity,
-            self.clock,
-            self.follower.staleness,
+        throttle = policies.throttle_policy(settings)
+        return Core(
+            stores=self.stores,
+            telemetry=self.telemetry,
+            clock=self.clock,
+            index=self.index,
+            receipts=self.receipts,
+            follower=self.follower,
+            hasher=self.hasher,
+            keys=self.keys,
+            refresh_tokens=refresh_tokens,
+            verifier=AccessTokenVerifier(ring, settings.issuer, settings.tokens.audience, self.clock),
+            issuer=AccessTokenIssuer(ring, settings.issuer, settings.tokens.audience),
+            cache=VerifiedTokenCache(VERIFIED_TOKENS, ring),
+            denied_use=DeniedUse(self.events),
+            login_throttle=LoginThrottle(self.clock, throttle),
+            refresh_throttle=RefreshThrottle(self.clock, throttle),
         )
-        policy = ProxyPolicy(
-            policies.route_specs(settings),
-            identity,
-            cookies=(policies.cookie_policy(settings).raw_name,),
-            forward_authorization=settings.identity.forward_authorization,
-            reserved_prefix=settings.auth.prefix,
-            dns_ttl=settings.server.dns_ttl,
-            limits=policies.client_limits(settings),
-        )
-        until = self.sessions.access_until
-        log = self.telemetry.access
-        return Proxy(policy, authenticator, api, log, self.events, addresses, ids, self.clock, until)
 
-    def _new_id(self) -> str:
-        return str(uuid.UUID(bytes=self._entropy(16), version=4))
+    def _change_over(self, faces: Faces) -> None:
+        before, self._faces, self.settings = self._faces, faces, faces.settings
+        throttle = policies.throttle_policy(faces.settings)
+        self._core.login_throttle.change(throttle)
+        self._core.refresh_throttle.change(throttle)
+        logging = faces.settings.logging
+        self.telemetry.change(logging.level.value, access_log=logging.access_log)
+        self.front.change_over(faces.proxy)
+        tasks.spawn(before.api.cleanup(), name="own api of the old configuration")
+
+    async def _close_faces(self) -> None:
+        self._faces.proxy.close()
+        await self._faces.api.cleanup()
 
     def _every(self, seconds: float, work: str, do: Callable[[], Awaitable[object]]) -> None:
         """Run `do` every `seconds`; a failure is reported once per outage and tried again."""
@@ -296,8 +290,13 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, clock: Clock) -> AsyncIterator[Gateway]:
-    """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line."""
+async def open_gateway(
+    settings: Settings, clock: Clock, *, exclusive: Exclusive | None = None
+) -> AsyncIterator[Gateway]:
+    """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line.
+
+    `exclusive` keeps other processes from writing to the same stdout in the middle of our lines.
+    """
     async with AsyncExitStack() as stack:
         stores = await open_stores(
             settings.storage.database, clock=clock, busy_timeout=lock_timeout(settings), pool=settings.storage.pool
@@ -310,6 +309,7 @@ async def open_gateway(settings: Settings, clock: Clock) -> AsyncIterator[Gatewa
             level=logging.level.value,
             access_log=logging.access_log,
             activity=Activity(stores.events, clock, keep=logging.events_keep),
+            exclusive=exclusive,
         )
         stack.push_async_callback(telemetry.close)
         gateway = Gateway(settings, timed(stores, telemetry.metrics.store_call), telemetry, clock)

@@ -45,10 +45,14 @@ def _family(family: Family) -> object:
 
 
 def metrics_handler(snapshot: Snapshot) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """The handler of `/metrics`."""
+    """The handler of `/metrics`; 503 when other workers' counts do not come: half a sum would look like a restart."""
 
     async def metrics(_: web.Request) -> web.Response:
-        body = render(await snapshot())
+        try:
+            families = await snapshot()
+        except TimeoutError:
+            return web.Response(status=503, headers={"Cache-Control": "no-store"})
+        body = render(families)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     return metrics

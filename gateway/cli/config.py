@@ -12,6 +12,7 @@ from gateway.cli import EXIT_BAD_CONFIG, output
 from gateway.cli.context import config_option, find_config
 from gateway.cli.context import load_settings as load_with_warnings
 from gateway.settings.loader import ConfigError, Problem, load
+from gateway.settings.model import Settings
 
 
 @click.group()
@@ -22,21 +23,37 @@ def config() -> None:
 @config.command()
 @config_option
 @output.json_option
+@click.option(
+    "--diff",
+    "running",
+    type=click.Path(path_type=Path),
+    metavar="RUNNING",
+    help="Say what would change: RUNNING is what `config show --json` printed, or another YAML file.",
+)
 @click.pass_context
-def check(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+def check(ctx: click.Context, config_path: Path | None, as_json: bool, running: Path | None) -> None:
     """Report every problem at once; exit code 78 when there is one. Touches neither stores nor network."""
     import os
 
     path = find_config(config_path)
     try:
         loaded = load(path, os.environ)
+        before = _running(running) if running is not None else None
     except ConfigError as error:
         _report(error.problems, (), as_json=as_json)
         ctx.exit(EXIT_BAD_CONFIG)
-    _report((), loaded.warnings, as_json=as_json)
-    if not as_json:
-        routes = len(loaded.settings.routes)
-        click.echo(f"{path or 'the defaults'}: ok, {routes} route{'' if routes == 1 else 's'}")
+    changes = _changes(before, loaded.settings) if before is not None else None
+    _report((), loaded.warnings, as_json=as_json, changes=changes)
+    if as_json:
+        return
+    routes = len(loaded.settings.routes)
+    click.echo(f"{path or 'the defaults'}: ok, {routes} route{'' if routes == 1 else 's'}")
+    if changes is not None:
+        for change in changes:
+            mark = "! " if change["weakens"] else "  "
+            click.echo(f"{mark}{change['change']}{_FORCE[str(change['how'])]}")
+        weaker = sum(bool(change["weakens"]) for change in changes)
+        click.echo(f"{len(changes)} changes, {weaker} of them (!) weaken protection" if changes else "nothing changes")
 
 
 @config.command()
@@ -74,9 +91,44 @@ def schema() -> None:
     output.print_json(json_schema(), indent=True)
 
 
-def _report(problems: tuple[Problem, ...], warnings: tuple[Problem, ...], *, as_json: bool) -> None:
+_FORCE = {"swap": "", "roll": " (by new workers)", "restart": " (needs a restart)"}
+
+
+def _running(path: Path) -> Settings:
+    """The configuration that runs. What `config show` printed names secrets as well as the files they came from."""
+    from pydantic import ValidationError
+
+    from gateway.settings import yaml_tree
+
+    try:
+        return load(path, {}).settings
+    except ConfigError as error:
+        try:
+            return Settings.model_validate(yaml_tree.parse(path.read_text("utf-8-sig")).data)
+        except (ValidationError, ValueError):
+            raise error from None
+
+
+def _changes(before: Settings, after: Settings) -> list[dict[str, object]]:
+    from gateway.changes import compare
+
+    return [
+        {"change": change.text, "weakens": change.weakens, "how": change.how.name.lower()}
+        for change in compare(before, after)
+    ]
+
+
+def _report(
+    problems: tuple[Problem, ...],
+    warnings: tuple[Problem, ...],
+    *,
+    as_json: bool,
+    changes: list[dict[str, object]] | None = None,
+) -> None:
     if as_json:
         found = {"ok": not problems, "problems": _documents(problems), "warnings": _documents(warnings)}
+        if changes is not None:
+            found["changes"] = changes
         output.print_json(found, indent=True)
         return
     if problems:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.context import config_option, load_settings
+from gateway.cli.context import config_option, find_config, load_settings
 
 
 @click.command()
@@ -15,9 +15,19 @@ from gateway.cli.context import config_option, load_settings
     "--listen", metavar="ADDRESS", help="Public listener (host:port or unix:/path), instead of server.listen."
 )
 def serve(config_path: Path | None, listen: str | None) -> None:
-    """Run the gateway until it is told to stop (SIGTERM, Ctrl-C)."""
-    loaded = load_settings(config_path, {"server.listen": listen} if listen else None, listens=True)
+    """Run the gateway until it is told to stop (SIGTERM, Ctrl-C). SIGHUP: read the configuration again."""
+    overrides = {"server.listen": listen} if listen else {}
+    loaded = load_settings(config_path, overrides, listens=True)
 
-    from gateway.runtime.server import run
+    from gateway.runtime.reload import Source
+    from gateway.runtime.workers import worker_count
 
-    run(loaded.settings)
+    source = Source(find_config(config_path), overrides)
+    if worker_count(loaded.settings) > 1:
+        from gateway.runtime.supervisor import supervise
+
+        supervise(loaded.settings, source)
+    else:
+        from gateway.runtime.server import run
+
+        run(loaded.settings, source=source)

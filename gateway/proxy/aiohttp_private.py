@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import HttpRequestParser
 from aiohttp.http_writer import HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
@@ -19,16 +16,14 @@ from aiohttp.web_protocol import RequestHandler
 from gateway import tasks
 from gateway.errors import GatewayError, InvalidRequest, RequestTimeout
 from gateway.proxy.own_api import last_answer, run_application
-from gateway.proxy.pipeline import HEAD_END, Garbled, whole_requests
-from gateway.proxy.ports import ClientLimits, Dispatcher, Exchange
+from gateway.proxy.pipeline import BUFFER, HEAD_END, Garbled, request_parser, reset, whole_requests
+from gateway.proxy.ports import Dispatcher, Exchange
 from gateway.proxy.proxy_protocol import Source
 from gateway.proxy.refusals import HeadTooLarge, TargetTooLong
 from gateway.proxy.slow_bodies import BodyWatch, has_large_head
 from gateway.proxy.timer import NEVER, LazyTimer
 
-BUFFER: Final = 64 * 1024
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
-_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 
 class Message(Protocol):
@@ -59,20 +54,6 @@ class Parser(Protocol):
         ...
 
 
-def request_parser(connection: BaseProtocol, loop: asyncio.AbstractEventLoop, limits: ClientLimits) -> Parser:
-    """A parser as a client's connection has it."""
-    parser = HttpRequestParser(
-        connection,
-        loop,
-        BUFFER,
-        max_line_size=limits.line_size,
-        max_headers=limits.fields,
-        max_field_size=limits.field_size,
-        auto_decompress=False,
-    )
-    return cast("Parser", parser)
-
-
 def take(body: Body) -> bytes:
     """All that has arrived of a body, without waiting."""
     return body.read_nowait(-1) if body._buffer else b""
@@ -88,7 +69,6 @@ class ClientConnection(RequestHandler):
         "_busy",
         "_chunked",
         "_deaf",
-        "_dispatcher",
         "_draining",
         "_head_size",
         "_idle_waiter",
@@ -98,6 +78,7 @@ class ClientConnection(RequestHandler):
         "_timer",
         "_watch",
         "address",
+        "dispatcher",
         "early",
         "exchange",
         "forwarded",
@@ -119,7 +100,7 @@ class ClientConnection(RequestHandler):
             read_bufsize=BUFFER,
             auto_decompress=False,
         )
-        self._dispatcher = dispatcher
+        self.dispatcher = dispatcher
         self._limits = limits
         self._timer = LazyTimer(loop, self._expired)
         self._busy = False
@@ -150,7 +131,7 @@ class ClientConnection(RequestHandler):
         assert self._manager is not None  # noqa: S101 - set until the connection is lost
         self._manager.connection_made(self, stream)
         self._timer.set(self._loop.time() + self._limits.keep_alive)
-        if not self._dispatcher.opened(self):
+        if not self.dispatcher.opened(self):
             self.tear()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -159,7 +140,7 @@ class ClientConnection(RequestHandler):
         self._messages.clear()
         self._deaf = True
         super().connection_lost(exc)
-        self._dispatcher.closed(self)
+        self.dispatcher.closed(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_lost()
@@ -276,8 +257,7 @@ class ClientConnection(RequestHandler):
         self.exchange = None
         self._deaf = True
         if self.transport is not None:
-            _reset(self.transport)
-            self.transport.abort()
+            reset(self.transport)
 
     def detach(self) -> asyncio.Transport:
         """Give the transport away, and all that made this a connection of HTTP."""
@@ -296,6 +276,19 @@ class ClientConnection(RequestHandler):
             self._timer.set(self._loop.time() + self._limits.own_body)
         task = tasks.spawn(run_application(self, app, message, payload), name="own api")
         self._task_handler = cast("asyncio.Task[None]", task)
+
+    # -- another configuration, or another process
+
+    def redirect(self, dispatcher: Dispatcher) -> None:
+        """Let `dispatcher` answer from the next request on."""
+        if self.dispatcher is not dispatcher:
+            self.dispatcher = dispatcher
+            if self.transport is not None:
+                dispatcher.recognise(self)
+
+    def leave(self) -> None:
+        """Close after the next answer."""
+        self._draining = True
 
     # -- shutting down, called by aiohttp's runners
 
@@ -342,7 +335,7 @@ class ClientConnection(RequestHandler):
                     self._resume_reading_if_drained()
                 if type(message) is Garbled:
                     self._busy = True
-                    self._dispatcher.refuse(self, message.error)
+                    self.dispatcher.refuse(self, message.error)
                 else:
                     self._start(message, payload)
         finally:
@@ -353,7 +346,7 @@ class ClientConnection(RequestHandler):
         self._timer.when = NEVER
         if self._open_body is not None:
             self._watch_body()
-        self._dispatcher.dispatch(self, message, payload)
+        self.dispatcher.dispatch(self, message, payload)
 
     def _begin(self, messages: list[tuple[Message, Body]], data: bytes, *, upgraded: bool, early: bool) -> None:
         """Requests have begun; `early`: something came behind one that changes the protocol."""
@@ -499,10 +492,3 @@ class ClientConnection(RequestHandler):
     def _wake_shutdown(self) -> None:
         if self._idle_waiter is not None and not self._idle_waiter.done():
             self._idle_waiter.set_result(None)
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """Let the kernel answer with RST instead of FIN."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -37,7 +38,8 @@ from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_rese
 from gateway.proxy.streams import AccessUntil, OpenStreams
 from gateway.proxy.tunnel import Tunnels
 from gateway.proxy.upgrade import read_handshake
-from gateway.proxy.upstreams import Upstreams
+from gateway.proxy.upstream_events import UpstreamEvents
+from gateway.proxy.upstreams import Plan, Upstreams
 from gateway.proxy.websocket import Upgrading
 from gateway.risk.client import client_facts
 from gateway.risk.facts import RequestContext
@@ -107,7 +109,7 @@ class Proxy:
     """Answers what arrives at the public listener; `front.Front` brings it the connections.
 
     `streams.revoked` is to be subscribed to the revocation index; `access_until` is what `streams` asks at a token's
-    end.
+    end. `before` is the proxy of the configuration until now: what is open stays open, and `succeed` takes over.
     """
 
     def __init__(
@@ -121,21 +123,26 @@ class Proxy:
         ids: RequestIds,
         clock: Clock,
         access_until: AccessUntil | None = None,
+        *,
+        before: Proxy | None = None,
     ) -> None:
         self.limits = policy.limits
         self.draining = False
-        self.streams = OpenStreams(authenticator.holds, clock, access_until)
-        self.tunnels = Tunnels()
         self._policy = policy
         self._table = RouteTable(policy.routes)
         self.now = clock.monotonic
-        self._upstreams = Upstreams(
-            policy.routes,
-            ResponseRules(policy.cookies, policy.identity.folded),
-            changed=self._upstream_changed,
-            tls_failed=self._tls_failed,
-            dns_ttl=policy.dns_ttl,
-        )
+        self.limiters = _limiters(policy.routes, clock.monotonic, before)
+        self._plan: Plan | None = None
+        if before is None:
+            limits = policy.limits
+            self.streams = OpenStreams(authenticator.holds, clock, access_until)
+            self.tunnels = Tunnels()
+            self.admission = Admission(limits.connections, limits.connections_per_client, events, clock.monotonic)
+            self._upstreams = _upstreams(policy, UpstreamEvents(events))
+        else:
+            self.streams, self.tunnels, self.admission = before.streams, before.tunnels, before.admission
+            self._upstreams = before._upstreams
+            self._plan = before._upstreams.plan(policy.routes)
         self._rules = RequestRules(policy.identity.folded, policy.cookies)
         self._writer = HeadWriter(forward_authorization=policy.forward_authorization)
         self._authenticator = authenticator
@@ -146,26 +153,25 @@ class Proxy:
         self._new_id = ids.of
         self._monotonic = clock.monotonic
         self._resolved: dict[tuple[bytes | None, str], Resolved] = {}
-        limits = policy.limits
-        self.admission = Admission(limits.connections, limits.connections_per_client, events, clock.monotonic)
-        self.limiters = {
-            route.name: RouteLimiter(route.limits, clock.monotonic)
-            for route in policy.routes
-            if route.limits is not None
-        }
 
     # -- what connections call
 
     def opened(self, client: ClientConnection) -> bool:
-        """A client connected: find out once what all its requests share. False: there are too many."""
+        """A client connected. False: there are too many."""
+        self.recognise(client)
+        if client.slot is None:
+            peer = client.peername
+            shared = self.shared(peer[0] if isinstance(peer, tuple) else None)
+            client.slot = self.admission.enter(client.address, shared=shared)
+        return client.slot is not None
+
+    def recognise(self, client: ClientConnection) -> None:
+        """Find out once what all requests of a connection share."""
         peer = client.peername
         name = peer[0] if isinstance(peer, tuple) else None
         client.address = self._addresses.resolve(name)
         client.trusted = self._addresses.is_trusted(name)
         client.forwarded = self._writer.forwarded(client.address, tls=client.ssl_context is not None)
-        if client.slot is None:
-            client.slot = self.admission.enter(client.address, shared=self.shared(name))
-        return client.slot is not None
 
     def closed(self, client: ClientConnection) -> None:
         """A client's connection is gone, or was never made."""
@@ -229,6 +235,17 @@ class Proxy:
     def start(self) -> None:
         """Begin the health checks of the upstreams."""
         self._upstreams.start()
+
+    def succeed(self, before: Proxy) -> None:
+        """Take over from the proxy that was given as `before`: no request comes to it any more. Backends that stay keep
+        their connections and their health.
+        """
+        plan, self._plan = self._plan, None
+        if plan is None or before._upstreams is not self._upstreams:
+            raise ValueError("made to succeed another proxy, or none")
+        self.draining = before.draining
+        same = _response_side(before._policy) == _response_side(self._policy)
+        self._upstreams.replace(plan, None if same else ResponseRules(*_response_side(self._policy)))
 
     def close(self) -> None:
         """End the health checks and close the connections to the upstreams."""
@@ -353,18 +370,6 @@ class Proxy:
             raise TemporarilyUnavailable from error
         return entry.rendered if entry is not None else b""
 
-    def _upstream_changed(self, endpoint: Endpoint, reason: str | None) -> None:
-        """A backend went down, `reason` saying why, or came up again."""
-        fields: dict[str, object] = {"route": endpoint.route, "upstream": endpoint.url}
-        if reason is None:
-            self._events.emit(Event(Name.UPSTREAM_UP, fields=fields))
-        else:
-            fields["error"] = reason
-            self._events.emit(Event(Name.UPSTREAM_DOWN, Level.WARNING, fields=fields))
-
-    def _tls_failed(self, problem: str) -> None:
-        self._events.emit(Event(Name.CONFIG_RELOAD_FAILED, Level.ERROR, fields={"error": problem}))
-
     def _report(self, exchange: Exchange, error: Exception) -> None:
         """Type and place, never the message: it may hold what must not be logged."""
         trace = error.__traceback__
@@ -375,6 +380,30 @@ class Proxy:
         self._events.emit(
             Event(Name.REQUEST_FAILED, Level.ERROR, exchange.request_id, address=exchange.address, fields=fields)
         )
+
+
+def _response_side(policy: ProxyPolicy) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    """What `ResponseRules` are made of."""
+    return policy.cookies, frozenset(policy.identity.folded)
+
+
+def _upstreams(policy: ProxyPolicy, told: UpstreamEvents) -> Upstreams:
+    rules = ResponseRules(*_response_side(policy))
+    return Upstreams(policy.routes, rules, changed=told.changed, tls_failed=told.tls_failed, dns_ttl=policy.dns_ttl)
+
+
+def _limiters(
+    routes: Iterable[RouteSpec], monotonic: Callable[[], float], before: Proxy | None
+) -> dict[str, RouteLimiter]:
+    """Those of the proxy before where nothing has changed; the others begin to count anew."""
+    known = before.limiters if before is not None else {}
+    found = {}
+    for route in routes:
+        if route.limits is not None:
+            limiter = known.get(route.name)
+            same = limiter is not None and limiter.limits == route.limits
+            found[route.name] = limiter if limiter is not None and same else RouteLimiter(route.limits, monotonic)
+    return found
 
 
 def _check_old(message: Message) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final, cast
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from gateway.proxy.admission import Admission
 from gateway.proxy.aiohttp_private import ClientConnection
 from gateway.proxy.forward import Proxy
 from gateway.proxy.proxy_protocol import Source
 from gateway.web.client_ip import UNIX_PEER
+
+_LOOK: Final = 0.02
 
 
 class Front(web.Server):
@@ -22,10 +26,45 @@ class Front(web.Server):
     def __init__(self, proxy: Proxy, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         super().__init__(_unused, loop=loop)
         self._proxy = proxy
+        self._leaving = False
 
     def __call__(self) -> ClientConnection:
         """The protocol of a new connection."""
         return ClientConnection(self, self._proxy, loop=self._loop)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Called by a connection that stands now. What happened since it was made (a TLS handshake takes its time) did
+        not reach it.
+        """
+        super().connection_made(handler, transport)
+        connection = cast("ClientConnection", handler)
+        connection.redirect(self._proxy)
+        if self._leaving:
+            connection.leave()
+
+    def change_over(self, proxy: Proxy) -> None:
+        """Let `proxy` answer from the next request on, on connections that stand too."""
+        proxy.succeed(self._proxy)
+        self._proxy = proxy
+        for connection in self.connections:
+            cast("ClientConnection", connection).redirect(proxy)
+
+    async def leave(self, seconds: float) -> None:
+        """Answer the next request of each connection with `Connection: close`, for at most `seconds` or until all are
+        gone, those in a handshake too: no client loses a request that was on its way.
+        """
+        self._leaving = True
+        for connection in self.connections:
+            cast("ClientConnection", connection).leave()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self.admission.count and loop.time() < deadline:  # noqa: ASYNC110 - aiohttp tells nobody when one is gone
+            await asyncio.sleep(_LOOK)
+
+    @property
+    def load(self) -> int:
+        """How many connections clients have, WebSockets among them."""
+        return self._proxy.admission.count + len(self._proxy.tunnels)
 
     @property
     def admission(self) -> Admission:

@@ -68,6 +68,10 @@ class Dispatcher(Protocol):
         """A client connected; False where the connection must be closed at once."""
         ...
 
+    def recognise(self, client: ClientConnection) -> None:
+        """Find out again what all requests of a connection that stands share."""
+        ...
+
     def closed(self, client: ClientConnection) -> None:
         """A client's connection is gone; may be told twice."""
         ...

@@ -33,10 +33,10 @@ class RequestLimits:
 class RouteLimiter:
     """The limits of one route in one worker. A client is the user, where one is known, else the address (IPv6: /64)."""
 
-    __slots__ = ("_clients", "_debts", "_held", "_limits", "_monotonic")
+    __slots__ = ("_clients", "_debts", "_held", "_monotonic", "limits")
 
     def __init__(self, limits: RequestLimits, monotonic: Callable[[], float]) -> None:
-        self._limits = limits
+        self.limits = limits
         self._monotonic = monotonic
         self._debts = DebtTable(MEMORY)
         self._held: dict[Exchange, str] = {}
@@ -49,7 +49,7 @@ class RouteLimiter:
 
     def admit(self, exchange: Exchange) -> None:
         """Count a request, or raise what it is answered. What is refused costs the client nothing."""
-        limits = self._limits
+        limits = self.limits
         claims = exchange.claims
         client = claims.subject if claims is not None else network_prefix(exchange.address, 32, 64)
         if limits.per_client and self._clients.get(client, 0) >= limits.per_client:

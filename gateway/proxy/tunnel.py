@@ -223,11 +223,12 @@ class _UpstreamSide(asyncio.Protocol):
 
 
 class Tunnels:
-    """Those that are open, for the day the gateway stops."""
+    """Those that are open, for the day the gateway stops. `draining`: it has come."""
 
-    __slots__ = ("_empty", "_open")
+    __slots__ = ("_empty", "_open", "draining")
 
     def __init__(self) -> None:
+        self.draining = False
         self._open: set[Tunnel] = set()
         self._empty: asyncio.Event | None = None
 
@@ -246,6 +247,7 @@ class Tunnels:
 
     def drain(self) -> None:
         """Tell every client that the gateway goes away."""
+        self.draining = True
         for tunnel in tuple(self._open):
             tunnel.close(GOING_AWAY, b"shutting down")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway import tasks
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 _NO_TLS: Final = UpstreamTls()
 
 Key = tuple[str, UpstreamTls, HealthPolicy | None, BreakerPolicy | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Routes, the endpoints they go to (each with a route that does), and the TLS contexts of these."""
+
+    routes: tuple[RouteSpec, ...]
+    wanted: dict[Key, str]
+    contexts: dict[UpstreamTls, TlsContexts]
 
 
 class Upstreams:
@@ -70,7 +80,7 @@ class Upstreams:
         self._checks: dict[Endpoint, asyncio.Task[object]] = {}
         self._contexts: dict[UpstreamTls, TlsContexts] = {}
         self._leaving: list[Endpoint] = []
-        self.replace(routes)
+        self.replace(self.plan(routes))
 
     def choose(self, route: RouteSpec, now: float) -> Endpoint:
         """The endpoint for a request at monotonic `now`. Raises `TemporarilyUnavailable` when none is healthy."""
@@ -88,25 +98,31 @@ class Upstreams:
         for key, endpoint in self._endpoints.items():
             self._check(key, endpoint)
 
-    def replace(self, routes: Iterable[RouteSpec]) -> None:
-        """Serve other routes from now on. Endpoints that stay keep their connections and their health; the others
-        finish what is under way. Raises `CannotStart`, and then nothing has changed.
-        """
+    def plan(self, routes: Iterable[RouteSpec]) -> Plan:
+        """What `replace` takes for other routes: all that can go wrong goes wrong here. Raises `CannotStart`."""
         routes = tuple(routes)
         wanted: dict[Key, str] = {}
         for route in routes:
             for spec in route.upstreams:
                 wanted.setdefault(key_of(route, spec.url), route.name)
         contexts = {key[1]: self._context(key[1]) for key in wanted if key[0].startswith("https:")}
-        self._contexts = contexts
-        for key, name in wanted.items():
+        return Plan(routes, wanted, contexts)
+
+    def replace(self, plan: Plan, rules: ResponseRules | None = None) -> None:
+        """Serve other routes from now on, by `rules` if they are others too. Endpoints that stay keep their connections
+        and their health; the others finish what is under way.
+        """
+        self._rules = rules or self._rules
+        self._contexts = plan.contexts
+        for key, name in plan.wanted.items():
             if key not in self._endpoints:
                 self._endpoints[key] = self._endpoint(key)
             self._endpoints[key].route = name
+            self._endpoints[key].rules = self._rules
         for balancer in self._balancers.values():
             balancer.leave()
-        self._balancers = {route.name: self._balancer(route) for route in routes}
-        for key in [key for key in self._endpoints if key not in wanted]:
+        self._balancers = {route.name: self._balancer(route) for route in plan.routes}
+        for key in [key for key in self._endpoints if key not in plan.wanted]:
             self._remove(self._endpoints.pop(key))
         self._leaving = [endpoint for endpoint in self._leaving if endpoint.open_connections]
         if self._started:

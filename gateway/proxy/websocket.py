@@ -55,7 +55,7 @@ class Upgrading(Exchange):
         self._proxy.tunnels.add(tunnel)
         request_id = b"X-Request-Id: %b\r\n\r\n" % self.request_id.encode("ascii")
         tunnel.open(answer + request_id, rest, self._tunnel_ended, congested=congested)
-        if self._proxy.draining:
+        if self._proxy.tunnels.draining:
             tunnel.close(GOING_AWAY, b"shutting down")
         if self.claims is not None:
             self._proxy.streams.add(self, self.claims, strict=self.route.strict_revocation)

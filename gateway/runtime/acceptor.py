@@ -1,6 +1,7 @@
-"""Accepts connections one by one where something comes before HTTP: a PROXY header, a TLS handshake, or both.
+"""Accepts connections one by one where something comes before HTTP (a PROXY header, a TLS handshake, or both), or where
+several workers take turns.
 
-A plain listener needs none of this and is served by the loop itself.
+A plain listener of one process needs none of this and is served by the loop itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway.proxy.aiohttp_private import ClientConnection
 from gateway.proxy.front import Front
 from gateway.proxy.proxy_protocol import LONGEST, MalformedHeader, Source, length_of, parse
 from gateway.risk.network import canonical_address
+from gateway.runtime.turns import Turns
 
 HEADER_TIME: Final = 5.0
 HANDSHAKE_TIME: Final = 10.0
@@ -30,7 +32,8 @@ class Acceptor:
     """Serves `listener` until it is closed.
 
     `proxies`: peers (CIDRs, and `unix`) whose connections begin with a PROXY header; nobody else's is read as one.
-    `context` gives the TLS context of the next handshake, None: plain HTTP.
+    `context` gives the TLS context of the next handshake, None: plain HTTP. `turns`: whose turn it is at a listener
+    that other workers have too.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Acceptor:
         *,
         proxies: Sequence[str] = (),
         context: Callable[[], SSLContext] | None = None,
+        turns: Turns | None = None,
         header_time: float = HEADER_TIME,
         handshake_time: float = HANDSHAKE_TIME,
     ) -> None:
@@ -48,6 +52,8 @@ class Acceptor:
         self._unix = "unix" in proxies
         self._networks = tuple(ip_network(name) for name in proxies if name != "unix")
         self._context = context
+        self._turns = turns
+        self._at_once = _AT_ONCE if turns is None else 1
         self._header_time = header_time
         self._handshake_time = handshake_time
         self._loop = asyncio.get_running_loop()
@@ -62,8 +68,8 @@ class Acceptor:
         """Connections that are not HTTP yet."""
         return len(self._waiting) + len(self._starting)
 
-    def close(self) -> None:
-        """Accept no more, and drop what is not HTTP yet."""
+    def stop(self) -> None:
+        """Accept no more; what was accepted goes on."""
         if self._closed:
             return
         self._closed = True
@@ -71,6 +77,10 @@ class Acceptor:
             self._resume.cancel()
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
+
+    def close(self) -> None:
+        """Accept no more, and drop what is not HTTP yet."""
+        self.stop()
         for header in list(self._waiting):
             header.drop()
         for task in list(self._starting):
@@ -82,17 +92,27 @@ class Acceptor:
             await asyncio.wait(self._starting)
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        if self._turns is not None and (pause := self._turns.wait(self._loop.time())):
+            self._look_away(pause)
+            return
+        for _ in range(self._at_once):
             try:
                 sock, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:  # no descriptors left: the listener stays readable, so look away for a moment
-                self._loop.remove_reader(self._listener.fileno())
-                self._resume = self._loop.call_later(_PAUSE, self._listen_again)
+            except OSError as error:  # no descriptors left: the listener stays readable
+                complaint = {"message": "a connection could not be accepted", "exception": error}
+                self._loop.call_exception_handler(complaint)
+                self._look_away(_PAUSE)
                 return
             sock.setblocking(False)
+            if isinstance(peer, tuple):  # an accepted socket has no protocol number, so that asyncio does not do it
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._accepted(sock, peer[0] if isinstance(peer, tuple) else None)
+
+    def _look_away(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+        self._resume = self._loop.call_later(seconds, self._listen_again)
 
     def _listen_again(self) -> None:
         self._resume = None

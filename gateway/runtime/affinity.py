@@ -55,11 +55,12 @@ def better_cpu(current: int, own: float, busy: Mapping[int, float], choose: Choo
 class OneCpu:
     """The CPU of this process's threads, but for those that were bound elsewhere on purpose (password hashing)."""
 
-    def __init__(self) -> None:
+    def __init__(self, nth: int | None = None) -> None:
         self._usable = os.sched_getaffinity(0)
         self._seen = parse_busy(_STAT.read_text())
         self._at, self._own = time.monotonic(), time.process_time()
-        self.cpu = random.choice(sorted(self._usable))  # noqa: S311 - no secret
+        usable = sorted(self._usable)
+        self.cpu = random.choice(usable) if nth is None else usable[nth % len(usable)]  # noqa: S311 - no secret
         self._bind(self._usable, self.cpu)
 
     async def watch(self) -> None:
@@ -90,11 +91,13 @@ class OneCpu:
                 continue  # it has just ended
 
 
-def one_cpu() -> OneCpu | None:
-    """Bind this process's threads to one CPU; None where that cannot be done or there is only one."""
+def one_cpu(nth: int | None = None) -> OneCpu | None:
+    """Bind this process's threads to one CPU: the `nth` to begin with, or one by chance; None where that cannot be done
+    or there is only one.
+    """
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
         return None
     try:
-        return OneCpu()
+        return OneCpu(nth)
     except (OSError, ValueError):  # a container may hide /proc or forbid the call
         return None

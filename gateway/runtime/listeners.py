@@ -6,9 +6,12 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.errors import CannotStart
+from gateway.settings.server import ServerSettings
 from gateway.settings.types import split_listen, unix_path
 
 _BACKLOG = 2048
@@ -79,6 +82,67 @@ def _remove_stale(path: Path) -> None:
         except BlockingIOError:
             pass
     raise CannotStart(f"cannot listen on unix:{path}: another process listens on it")
+
+
+class Listeners:
+    """Every socket the gateway listens on. Whoever has them by inheritance accepts from the same queues.
+
+    Who bound them removes the files of unix sockets; who adopted them leaves those alone.
+    """
+
+    def __init__(self, public: socket.socket, admin: socket.socket | None) -> None:
+        self.public = public
+        self.admin = admin
+        self._files: list[tuple[Path, os.stat_result]] = []
+
+    @classmethod
+    def bind(cls, server: ServerSettings) -> Listeners:
+        """Bind all of them, or none."""
+        mode = int(server.socket_mode, 8)
+        made = cls(bind(server.listen, mode), None)
+        try:
+            made._remember(server.listen)
+            if server.admin_listen is not None:
+                made.admin = bind(server.admin_listen, mode)
+                made._remember(server.admin_listen)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    @classmethod
+    def adopt(cls, descriptors: Sequence[int | None]) -> Listeners:
+        """Those that another process has bound, from its `descriptors`."""
+        public, admin = (socket.socket(fileno=number) if number is not None else None for number in descriptors)
+        if public is None:
+            raise ValueError("there is no public listener")
+        for listener in (public, admin):
+            if listener is not None:
+                listener.setblocking(False)
+        return cls(public, admin)
+
+    @property
+    def descriptors(self) -> tuple[int, int | None]:
+        """What `adopt` takes."""
+        return self.public.fileno(), self.admin.fileno() if self.admin is not None else None
+
+    def close(self) -> None:
+        """Stop listening, as far as this process goes. The file of a unix socket that this one made goes too, unless
+        somebody has put another there since.
+        """
+        self.public.close()
+        if self.admin is not None:
+            self.admin.close()
+        files, self._files = self._files, []
+        for path, made in files:
+            with suppress(OSError):
+                if os.path.samestat(path.lstat(), made):
+                    path.unlink()
+
+    def _remember(self, address: str) -> None:
+        name = unix_path(address)
+        if name is not None:
+            self._files.append((Path(name), Path(name).lstat()))
 
 
 def allow_many_connections() -> None:

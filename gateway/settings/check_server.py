@@ -16,14 +16,14 @@ from gateway.settings.server import ServerSettings, TlsSettings
 from gateway.settings.types import split_listen, unix_path
 
 SOON: Final = dt.timedelta(days=14)
+_MOST_WORKERS: Final = 512
 _LEAST_TIMES: Final = {"header_time": 0.1, "keep_alive": 0.1, "stall": 0.1, "body_window": 1}
 
 
 def check_server(settings: Settings, report: Report, *, files: bool = True, clock: Clock | None = None) -> None:
     """Every check of `server`; with `files` those of the TLS files too, which only the gateway itself has to read."""
     server = settings.server
-    if server.workers != 1:
-        report.later(("server", "workers"), "more than one worker", "leave it at 1")
+    _workers(settings, report)
     if not 1 <= server.dns_ttl <= 86400:
         report.error(("server", "dns_ttl"), "must be between 1s and 24h")
     _listeners(server, report)
@@ -38,6 +38,19 @@ def check_server(settings: Settings, report: Report, *, files: bool = True, cloc
         if server.public_url.startswith("http:"):
             report.warn(("server", "public_url"), "is http while the listener speaks TLS", "use https")
     _limits(server, report)
+
+
+def _workers(settings: Settings, report: Report) -> None:
+    server = settings.server
+    if server.workers != 1 and settings.storage.database == "memory:":
+        place = ("server", "workers")
+        report.error(place, "workers share nothing with storage.database: memory:", "leave it at 1, or use SQLite")
+    if server.workers > _MOST_WORKERS:
+        report.error(("server", "workers"), f"must be at most {_MOST_WORKERS}", "auto: one per core")
+    if not 0.1 <= server.worker_timeout <= 3600:
+        report.error(("server", "worker_timeout"), "must be between 100ms and 1h")
+    if not 0.05 <= server.reload.interval <= 3600:
+        report.error(("server", "reload", "interval"), "must be between 50ms and 1h")
 
 
 def is_loopback(host: str) -> bool:

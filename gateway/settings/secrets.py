@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.explain import is_secret
 from gateway.settings.loader import Loaded
+from gateway.settings.model import Settings
 from gateway.settings.problems import Location
 
 REDACTED = "[redacted]"
@@ -29,7 +30,12 @@ def redact_url(text: str) -> str:
 
 def shown(loaded: Loaded) -> dict[str, Any]:
     """The configuration in force, as YAML would hold it, without secrets."""
-    document: dict[str, Any] = loaded.settings.model_dump(mode="json")
+    return shown_settings(loaded.settings)
+
+
+def shown_settings(settings: Settings) -> dict[str, Any]:
+    """`settings` as YAML would hold them, without secrets."""
+    document: dict[str, Any] = settings.model_dump(mode="json")
     for location, value in list(leaves(document)):
         if isinstance(value, str) and is_secret(location):
             holder = document

@@ -51,6 +51,13 @@ class ClientLimitSettings(Section):
     body_window: Duration = Field(default=20.0, description="Time over which `body_rate` is averaged.")
 
 
+class ReloadSettings(Section):
+    """When the configuration is read again. SIGHUP always does it."""
+
+    watch: Flag = Field(default=True, description="Read it when the file has changed.")
+    interval: Duration = Field(default=2.0, description="Time between two looks at the file.")
+
+
 class ServerSettings(Section):
     """Where the gateway listens and how it is reached."""
 
@@ -67,6 +74,9 @@ class ServerSettings(Section):
         description="The URL browsers use: own origin and token issuer. Follows `listen` while it is not set.",
     )
     workers: Workers = Field(default=1, description="Worker processes; auto (0): one per core.")
+    worker_timeout: Duration = Field(
+        default=30.0, description="With several workers: one that shows no sign of life for this long is replaced."
+    )
     cpu_affinity: Flag = Field(
         default=True,
         description="Keep the threads of a worker on one CPU, and move them when others crowd it (Linux).",
@@ -86,4 +96,7 @@ class ServerSettings(Section):
     )
     limits: ClientLimitSettings = Field(
         default=ClientLimitSettings(), description="What a client may take of the public listener."
+    )
+    reload: ReloadSettings = Field(
+        default=ReloadSettings(), description="When the configuration is read again, besides SIGHUP."
     )

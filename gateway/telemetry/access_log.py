@@ -86,6 +86,11 @@ class AccessLog:
         elif len(self._pending) >= _BATCH:
             self.flush()
 
+    def change(self, write: Callable[[bytes], None] | None) -> None:
+        """Write there from now on; None: nowhere."""
+        self.flush()
+        self._write = write
+
     def flush(self) -> None:
         """Write what waits."""
         if self._handle is not None:

@@ -61,6 +61,10 @@ class EventLog:
         if activity is not None:
             activity.report = self.emit
 
+    def change(self, least: int) -> None:
+        """Write this severity and above from now on."""
+        self._least = least
+
     def emit(self, event: Event) -> None:
         """Count it, write the line, queue the row."""
         if self._count is not None:

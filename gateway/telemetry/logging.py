@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from gateway.telemetry.activity import Activity
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.lines import Render, Timestamps, console_renderer, json_line
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.ports import Exclusive
 from gateway.telemetry.writer import LineWriter
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -31,6 +33,13 @@ class Telemetry:
     metrics: Metrics
     activity: Activity | None
     writer: LineWriter
+
+    def change(self, level: str, *, access_log: bool) -> None:
+        """Go on under these settings."""
+        least = _LEVELS[level]
+        self.events.change(least)
+        route_library_logs(self.events, least)
+        self.access.change(_lines(self.writer, least, access_log=access_log))
 
     async def close(self) -> None:
         """Write what waits, to store and stdout, for a few seconds at most."""
@@ -48,6 +57,7 @@ def configure(
     access_log: bool = True,
     activity: Activity | None = None,
     descriptor: int | None = None,
+    exclusive: Exclusive | None = None,
 ) -> Telemetry:
     """Open the log of this process on `descriptor` (stdout), and route the standard library's logging into it.
 
@@ -55,14 +65,18 @@ def configure(
     """
     target = sys.stdout.fileno() if descriptor is None else descriptor
     render = _renderer(format, target)
-    writer = LineWriter(target, dropped_line=_dropped(clock, render))
+    writer = LineWriter(target, dropped_line=_dropped(clock, render), exclusive=exclusive)
     least = _LEVELS[level]
     metrics = Metrics()
     events = EventLog(clock, write=writer.write, render=render, least=least, activity=activity, count=metrics.event)
-    written = writer.write if access_log and least <= _LEVELS["info"] else None
-    access = AccessLog(written, clock, render, metrics.requests)
     route_library_logs(events, least)
+    access = AccessLog(_lines(writer, least, access_log=access_log), clock, render, metrics.requests)
     return Telemetry(events, access, metrics, activity, writer)
+
+
+def _lines(writer: LineWriter, least: int, *, access_log: bool) -> Callable[[bytes], None] | None:
+    """Where lines of the access log go; None: nowhere."""
+    return writer.write if access_log and least <= _LEVELS["info"] else None
 
 
 def route_library_logs(events: EventSink, least: int = 30) -> None:

@@ -1,10 +1,14 @@
-"""What telemetry asks of a store: a bounded table of security events."""
+"""What telemetry asks for: a bounded table of security events, and to write undisturbed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
+
+Exclusive = Callable[[], AbstractContextManager[object]]
+"""What is entered while a batch of lines is written, so that no other process writes into the middle of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
+
+from gateway.telemetry.ports import Exclusive
 
 MAX_BUFFER: Final = 8 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
@@ -28,8 +31,11 @@ class LineWriter:
         *,
         dropped_line: Callable[[int], bytes] | None = None,
         max_buffer: int = MAX_BUFFER,
+        exclusive: Exclusive | None = None,
     ) -> None:
+        """`exclusive`: entered for each batch where other processes write to the same descriptor."""
         self._descriptor = descriptor
+        self._exclusive = exclusive or nullcontext
         self._dropped_line = dropped_line
         self._max_buffer = max_buffer
         self._chunks: deque[bytes] = deque()
@@ -100,8 +106,9 @@ class LineWriter:
         """Write all of `data`; only then does its room in the buffer become free."""
         view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
+            with self._exclusive():
+                while view:
+                    view = view[os.write(self._descriptor, view) :]
         except OSError:
             with self._changed:
                 self._broken = True

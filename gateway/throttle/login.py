@@ -1,4 +1,4 @@
-"""Limits on guessing passwords, in this process's memory.
+"""Limits on guessing passwords, in this process's memory; processes tell each other what they saw.
 
 Only failures cost. Attempts under way count as failures while the key has failed before, so that sending them side by
 side is no way round the limit. Keys are hashed with a secret of this process: no names in memory, and nobody can choose
@@ -19,6 +19,7 @@ from gateway.throttle.policy import ThrottlePolicy
 # No password check takes longer; what is still pending then was lost with its request.
 _PENDING_LIFE = 30.0
 _MOST_DOUBLINGS = 16
+FAILED, SUCCEEDED = "failed", "succeeded"
 
 
 class LoginThrottle:
@@ -34,6 +35,12 @@ class LoginThrottle:
         self._networks = DebtTable(self._policy.memory)
         self._accounts = DebtTable(self._policy.memory)
         self._welcome = DebtTable(self._policy.memory)
+        self.tell: Callable[[str, str, str], None] = lambda outcome, username_key, network: None
+        """Called with what `hear` takes, for the processes beside this one."""
+
+    def change(self, policy: ThrottlePolicy) -> None:
+        """Go on under other limits; nobody's debt is forgotten. `memory` stays as it was."""
+        self._policy = policy
 
     def check(self, username_key: str, network: str) -> float:
         """Seconds to wait, 0 to go on: then the attempt counts as under way."""
@@ -54,28 +61,43 @@ class LoginThrottle:
         """Charge the pair, the network and the account."""
         if not self._policy.enabled:
             return
-        now = self._clock.monotonic()
-        pair = self._pairs.touch(self._key(username_key, network))
-        _end(pair)
-        self._fail(pair, self._policy.pair, now, growing=True)
-        place = self._networks.touch(self._key(network))
-        _end(place)
-        self._fail(place, self._policy.network, now)
-        self._fail(self._accounts.touch(self._key(username_key)), self._policy.account, now)
+        self._close(self._pairs, self._key(username_key, network))
+        self._close(self._networks, self._key(network))
+        self._charge(username_key, network)
+        self.tell(FAILED, username_key, network)
 
     def succeeded(self, username_key: str, network: str) -> None:
         """Forgive the pair. The network keeps its debt: one's own account must not pay for guesses at others."""
         if not self._policy.enabled:
             return
-        pair = self._key(username_key, network)
-        self._pairs.forget(pair)
-        self._welcome.touch(pair)
+        self._forgive(username_key, network)
         self._close(self._networks, self._key(network))
+        self.tell(SUCCEEDED, username_key, network)
+
+    def hear(self, outcome: str, username_key: str, network: str) -> None:
+        """Another process saw this `outcome`, `FAILED` or `SUCCEEDED`: it counts here as well."""
+        if not self._policy.enabled:
+            return
+        if outcome == FAILED:
+            self._charge(username_key, network)
+        elif outcome == SUCCEEDED:
+            self._forgive(username_key, network)
 
     def abandoned(self, username_key: str, network: str) -> None:
         """Take the attempt back."""
         self._close(self._pairs, self._key(username_key, network))
         self._close(self._networks, self._key(network))
+
+    def _charge(self, username_key: str, network: str) -> None:
+        now, policy = self._clock.monotonic(), self._policy
+        self._fail(self._pairs.touch(self._key(username_key, network)), policy.pair, now, growing=True)
+        self._fail(self._networks.touch(self._key(network)), policy.network, now)
+        self._fail(self._accounts.touch(self._key(username_key)), policy.account, now)
+
+    def _forgive(self, username_key: str, network: str) -> None:
+        pair = self._key(username_key, network)
+        self._pairs.forget(pair)
+        self._welcome.touch(pair)
 
     def _pair_limit(self, username_key: str, now: float) -> Limit:
         account = self._accounts.find(self._key(username_key))

@@ -16,6 +16,10 @@ class RefreshThrottle:
         self._policy = policy or ThrottlePolicy()
         self._networks = DebtTable(self._policy.memory)
 
+    def change(self, policy: ThrottlePolicy) -> None:
+        """Go on under other limits; nobody's debt is forgotten."""
+        self._policy = policy
+
     def check(self, network: str) -> float:
         """Seconds to wait before another forged token is answered as such; 0: answer."""
         debt = self._networks.find(network.encode())

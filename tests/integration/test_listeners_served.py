@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.listening import certificate, client_context
-from support.process import PATIENCE, Fleet
+from support.process import PATIENCE, Fleet, until
 from support.proxying import field_of
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: gateway.test\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n"
@@ -90,6 +91,33 @@ def test_unix_sockets_for_the_public_and_the_admin_listener(fleet: Fleet, tmp_pa
     assert gateway.stop() == 0
     assert not public.exists()
     assert not admin.exists()
+
+
+def test_workers_share_tls_proxy_headers_and_a_unix_socket_that_only_the_supervisor_removes(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    admin = tmp_path / "admin.sock"
+    server = {
+        "workers": 2,
+        "tls": tls(fleet, tmp_path),
+        "proxy_protocol": ["127.0.0.1"],
+        "trusted_proxies": ["127.0.0.1"],
+    }
+    gateway = fleet.serve(server=server | {"admin_listen": f"unix:{admin}"})
+    for port in range(1, 9):
+        raw = socket.create_connection(("127.0.0.1", gateway.port), PATIENCE)
+        raw.sendall(b"PROXY TCP4 192.0.2.7 10.0.0.1 %d 443\r\n" % port)
+        assert exchange(client_context().wrap_socket(raw), REQUEST % b"/public/x").startswith(b"HTTP/1.1 200")
+    assert {field_of(head, b"X-Forwarded-For") for head in fleet.upstream.heads} == {b"192.0.2.7"}
+    os.kill(gateway.workers()[0], signal.SIGTERM)
+    gateway.wait_for("worker.exited")
+    until(lambda: len(gateway.events("worker.started")) == 3, "the replacement")
+    probe = socket.socket(socket.AF_UNIX)
+    probe.connect(str(admin))  # the worker that left did not take the file with it
+    assert exchange(probe, REQUEST % b"/readyz").startswith(b"HTTP/1.1 200")
+    assert gateway.stop() == 0
+    assert not admin.exists()
+    assert gateway.events("log.library") == []
 
 
 def test_a_certificate_that_cannot_be_used_stops_the_start_with_its_line(fleet: Fleet, tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.process import Fleet, free_port
+from support.process import Fleet, free_port, until
 
 
 def scrape(listen: str) -> dict[str, float]:
@@ -39,3 +42,23 @@ def test_requests_log_ins_refreshes_and_the_store_are_counted(fleet: Fleet) -> N
     assert found["gateway_store_duration_seconds_count['ok', 'sessions.create']"] == 1
     assert 0 <= found["gateway_revocation_staleness_seconds[]"] < 5
     assert not any("no-token" in name or login.json["session_id"] in name for name in found)
+
+
+def test_several_workers_answer_for_all_and_for_those_that_ended(fleet: Fleet) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    gateway = fleet.serve(server={"admin_listen": listen, "workers": 2})
+    for _ in range(20):
+        assert gateway.request("GET", "/public/x").status == 200
+
+    def found() -> dict[str, Any]:
+        return scrape(listen)
+
+    name = "gateway_requests_total['200', 'GET', 'public']"
+    until(lambda: found().get(name) == 20, "all requests in one sum")  # what others counted comes once a second
+    assert found()["process_cpu_seconds_total[]"] > 0
+    before = gateway.workers()
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(gateway.workers()) == 2 and gateway.workers() != before, "the replacement")
+    until(lambda: found().get(name) == 20, "the sum with what the dead had counted")
+    assert found()["gateway_warnings_total['error', 'worker.exited']"] == 1
+    assert gateway.stop() == 0

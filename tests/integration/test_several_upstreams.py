@@ -292,7 +292,7 @@ async def test_other_routes_take_over_and_what_is_under_way_finishes() -> None:
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(client.ask()) for client in (one, two)]
                 await until(lambda: a.waiting == 1)
-                upstreams.replace([only])
+                upstreams.replace(upstreams.plan([only]))
                 assert upstreams.endpoints == (kept,)
                 assert kept.open_connections >= 1
                 assert await names_of(gateway.port, 4) == {"b": 4}
@@ -301,7 +301,7 @@ async def test_other_routes_take_over_and_what_is_under_way_finishes() -> None:
             await until(lambda: a.connections == 0)
             seen = len(a.checks)
             await until(lambda: len(b.checks) > len(b.checks[:1]) and len(upstreams._checks) == 1)
-            upstreams.replace([both])
+            upstreams.replace(upstreams.plan([both]))
             await until(lambda: len(a.checks) > seen)
             assert gateway.endpoint(b.port) is kept
             assert await names_of(gateway.port, 4) == {"a": 2, "b": 2}

@@ -146,7 +146,7 @@ async def test_new_connections_use_changed_files(
         assert status_of(await gateway.talk(get())) == 200
         names = [event.name.value for event in gateway.notes.events]
     assert names == ["upstream.down", "config.reload_failed", "upstream.up"]
-    assert str(ca) in str(gateway.notes.events[1].fields["error"])
+    assert str(ca) in str(gateway.notes.events[1].fields["problems"])
 
 
 def test_unusable_files_leave_the_old_ones_in_force_and_are_told_once(authority: Authority, tmp_path: Path) -> None:

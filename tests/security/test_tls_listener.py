@@ -118,6 +118,28 @@ async def test_a_handshake_has_a_time_limit_and_counts_as_a_connection(tmp_path:
     assert [event.name for event in gateway.notes.events] == ["connections.limited"]
 
 
+async def test_who_leaves_answers_those_whose_handshake_was_under_way(tmp_path: Path) -> None:
+    context = server_context(certificate(tmp_path))
+    async with (
+        upstream(answering(OK)) as up,
+        proxied(up.port) as gateway,
+        accepting(gateway, context=lambda: context) as listening,
+    ):
+        sock = socket.create_connection(("127.0.0.1", listening.port))
+        await until(lambda: listening.acceptor.pending == 1)
+        listening.acceptor.stop()
+        leaving = asyncio.ensure_future(gateway.front.leave(5.0))
+        await asyncio.sleep(0)
+        assert not leaving.done()
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=client_context(), server_hostname="gateway.test")
+        writer.write(get(close=False))
+        answer = await read_all(reader)
+        assert (status_of(answer), field_of(answer, b"Connection")) == (200, b"close")
+        await hang_up(writer)
+        async with asyncio.timeout(5):
+            await leaving
+
+
 async def test_stopping_drops_handshakes_that_are_under_way(tmp_path: Path) -> None:
     context = server_context(certificate(tmp_path))
     async with proxied(1) as gateway:

@@ -138,6 +138,15 @@ class GatewayProcess:
         self.wait_for("gateway.started")
         return self
 
+    def workers(self) -> list[int]:
+        """The processes that this one started and that live."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+
+    def hang_up(self) -> None:
+        """Ask it to read its configuration again."""
+        self.process.send_signal(signal.SIGHUP)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""
         if self.process.poll() is None:

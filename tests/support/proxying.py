@@ -125,10 +125,12 @@ def build(
     forward_authorization: bool = False,
     limits: ClientLimits | None = None,
     clock: Clock | None = None,
+    before: Proxy | None = None,
+    headers: Sequence[tuple[str, str]] = IDENTITY,
 ) -> Setup:
-    """A proxy that is not listening yet."""
+    """A proxy that is not listening yet; `before`: made to succeed that one."""
     notes, verifier, index = Notes(), FakeVerifier(), RevocationIndex()
-    identity = IdentityHeaders(IDENTITY)
+    identity = IdentityHeaders(headers)
     clock = clock or SystemClock()
     ring: Any = FakeRing()
     cache: VerifiedTokenCache[bytes] = VerifiedTokenCache(100, ring)
@@ -148,6 +150,7 @@ def build(
         ClientAddress(trusted),
         RequestIds(PooledEntropy()),
         clock,
+        before=before,
     )
     return Setup(proxy, Front(proxy), notes, verifier, index, cache, stale=stale)
 

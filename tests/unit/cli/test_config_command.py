@@ -44,6 +44,39 @@ def test_check_prints_every_problem_with_its_place_and_exits_78(tmp_path: Path) 
     assert "hunter2" not in result.output
 
 
+def test_check_says_what_would_change(tmp_path: Path) -> None:
+    route = {"name": "api", "match": {"path": "/api/"}, "upstream": "http://127.0.0.1:9000"}
+    (tmp_path / "gateway.yaml").write_text(json.dumps({"routes": [route]}))
+    (tmp_path / "running.json").write_text(run("config", "show", "--json").stdout)
+    assert run("config", "check", "--diff", "running.json").stdout.splitlines()[1:] == ["nothing changes"]
+    new = {"server": {"workers": 2, "listen": "127.0.0.1:8081"}, "routes": [route | {"auth": "none"}]}
+    (tmp_path / "new.yaml").write_text(json.dumps(new))
+    result = run("config", "check", "--config", "new.yaml", "--diff", "running.json")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "new.yaml: ok, 1 route",
+        "! route api: required → none",
+        "  server.listen: 127.0.0.1:8080 → 127.0.0.1:8081 (needs a restart)",
+        "  server.public_url: http://127.0.0.1:8080 → http://127.0.0.1:8081 (needs a restart)",
+        "  server.workers: 1 → 2 (by new workers)",
+        "4 changes, 1 of them (!) weaken protection",
+    ]
+    document = json.loads(run("config", "check", "--config", "new.yaml", "--diff", "gateway.yaml", "--json").stdout)
+    assert document["changes"][0] == {"change": "route api: required → none", "weakens": True, "how": "swap"}
+    (tmp_path / "running.json").write_text("server: {lisen: x}")
+    assert run("config", "check", "--diff", "running.json").exit_code == 78
+
+
+def test_check_compares_with_what_show_printed_of_secrets(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("sqlite:///gateway.db?password=hunter2hunter2")
+    (tmp_path / "gateway.yaml").write_text("storage: {database_file: url}")
+    shown = run("config", "show", "--json").stdout
+    assert "hunter2" not in shown
+    (tmp_path / "running.json").write_text(shown)
+    result = run("config", "check", "--diff", "running.json")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "nothing changes")
+
+
 def test_check_as_json(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(BAD)
     result = run("config", "check", "--config", "bad.yaml", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -56,7 +57,8 @@ def cpus() -> Iterator[set[int]]:
     usable = os.sched_getaffinity(0)
     yield usable
     for thread in (entry.name for entry in Path("/proc/self/task").iterdir()):
-        os.sched_setaffinity(int(thread), usable)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.sched_setaffinity(int(thread), usable)
 
 
 @pytest.fixture

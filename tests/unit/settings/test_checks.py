@@ -36,8 +36,10 @@ SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
 @pytest.mark.parametrize(
     ("text", "path", "message"),
     [
-        ("server: {workers: 4}", "server.workers", "not supported by this version"),
-        ("server: {workers: auto}", "server.workers", "not supported by this version"),
+        ("server: {workers: 4}\nstorage: {database: 'memory:'}", "server.workers", "workers share nothing"),
+        ("server: {workers: 1000}", "server.workers", "must be at most 512"),
+        ("server: {worker_timeout: 10ms}", "server.worker_timeout", "must be between 100ms and 1h"),
+        ("server: {reload: {interval: 0s}}", "server.reload.interval", "must be between 50ms and 1h"),
         ("server: {workers: 0}", "server.workers", "must be a whole number of at least 1, or auto"),
         ("server: {listen: nowhere}", "server.listen", "write host:port"),
         ("server: {listen: '127.0.0.1:99999'}", "server.listen", "write host:port"),

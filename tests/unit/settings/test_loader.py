@@ -119,7 +119,7 @@ def test_all_problems_come_at_once_with_path_and_line(write: Write) -> None:
     path = write(
         "server:\n"  # 1
         "  lisen: 127.0.0.1:80\n"  # 2
-        "  workers: 4\n"  # 3
+        "  workers: 1000\n"  # 3
         "tokens:\n"  # 4
         "  access_ttl: 15\n"  # 5
         "tokens: {}\n"  # 6

@@ -56,6 +56,28 @@ async def test_everything_goes_to_one_place_as_json() -> None:
     assert len(await store.read_events()) == 1
 
 
+async def test_level_and_access_log_change_while_it_runs() -> None:
+    pipe = Pipe()
+    telemetry = pipe.telemetry
+    telemetry.access.request("GET", "/before", 200, "api", None, 0.001, 0, 0, "r1")
+    telemetry.change("error", access_log=True)
+    telemetry.access.request("GET", "/unwritten", 200, "api", None, 0.001, 0, 0, "r2")
+    telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u1"))
+    telemetry.change("info", access_log=True)
+    telemetry.events.emit(Event(Name.LOGIN_SUCCEEDED, user_id="u2"))
+    telemetry.access.request("GET", "/after", 200, "api", None, 0.001, 0, 0, "r3")
+    telemetry.change("info", access_log=False)
+    telemetry.access.request("GET", "/off", 200, "api", None, 0.001, 0, 0, "r4")
+    lines = await pipe.lines()
+    assert [(line["event"], line.get("url.path") or line["user_id"]) for line in lines] == [
+        ("proxy.request", "/before"),
+        ("login.succeeded", "u2"),
+        ("proxy.request", "/after"),
+    ]
+    requests = next(family for family in telemetry.metrics.snapshot() if family.name == "gateway_requests")
+    assert requests.samples == {("api", "GET", "200"): [4]}
+
+
 @pytest.mark.parametrize("options", [{"access_log": False}, {"level": "warning"}])
 async def test_the_access_log_can_be_off_and_requests_are_counted_all_the_same(options: dict[str, Any]) -> None:
     pipe = Pipe(**options)

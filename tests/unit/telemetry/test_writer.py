@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -95,3 +96,22 @@ def test_a_reader_that_went_away_is_no_error(pipe: tuple[int, int]) -> None:
 
 def test_what_was_never_written_to_closes_at_once(pipe: tuple[int, int]) -> None:
     assert LineWriter(pipe[1]).close()
+
+
+def test_batches_are_written_under_a_lock_where_others_write_too() -> None:
+    inside: list[bool] = []
+    reading, writing = os.pipe()
+
+    @contextlib.contextmanager
+    def exclusive() -> Iterator[None]:
+        inside.append(True)
+        yield
+        inside.append(False)
+
+    writer = LineWriter(writing, exclusive=exclusive)
+    writer.write(b"one\n")
+    assert writer.close()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        assert stream.read() == b"one\n"
+    assert inside == [True, False]

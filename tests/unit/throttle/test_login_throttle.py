@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.clock import FrozenClock
 
@@ -179,3 +181,35 @@ def test_the_default_is_ten_in_a_quarter_of_an_hour(clock: FrozenClock) -> None:
     assert throttle.check("alice", HOME) == 0.0
     throttle.failed("alice", HOME)
     assert throttle.check("alice", HOME) == pytest.approx(90.0)
+
+
+def test_other_limits_forgive_nothing(throttle: LoginThrottle) -> None:
+    fail(throttle, "ada", HOME, 3)
+    assert throttle.check("ada", HOME) > 0
+    throttle.change(replace(POLICY, pair=Limit(2, 30.0)))
+    assert throttle.check("ada", HOME) > 0
+    throttle.change(replace(POLICY, pair=Limit(10, 100.0)))
+    assert throttle.check("ada", HOME) == 0
+
+
+def test_what_other_processes_saw_counts_here(clock: FrozenClock) -> None:
+    here, there = LoginThrottle(clock, POLICY), LoginThrottle(clock, POLICY)
+    here.tell, there.tell = there.hear, here.hear
+    fail(here, "ada", HOME, 3)
+    assert there.check("ada", HOME) == here.check("ada", HOME) > 0
+    assert there.check("ada", CAFE) == 0
+    there.abandoned("ada", CAFE)
+    there.check("bob", HOME)
+    there.succeeded("bob", HOME)
+    fail(there, "eve", HOME, 10)
+    assert here.check("eve", HOME) > 0
+    assert here.check("bob", HOME) == 0  # known here, by what happened there
+
+
+def test_nothing_is_heard_while_the_throttle_is_off(clock: FrozenClock) -> None:
+    off = LoginThrottle(clock, replace(POLICY, enabled=False))
+    off.hear("failed", "ada", HOME)
+    off.change(POLICY)
+    assert off.check("ada", HOME) == 0
+    off.hear("heard of", "ada", HOME)
+    assert off.check("ada", HOME) == 0
