@@ -11,14 +11,15 @@ import asyncio
 import base64
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import gateway_peer, load
-from bench.processes import cpu_seconds, free_port, server
+from bench import wrk
+from bench.measured import Run
+from bench.peers import gateway
+from bench.processes import Server, cpu_seconds, free_port, server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support import postgres
@@ -29,7 +30,7 @@ DATABASES = ("sqlite", "postgres")
 def main() -> int:
     """Measure the stores in turn and print a line for each."""
     options = _options()
-    found: dict[str, list[load.Run]] = {kind: [] for kind in DATABASES}
+    found: dict[str, list[Run]] = {kind: [] for kind in DATABASES}
     theirs: list[float] = []
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name, ExitStack() as stack:
         served = {kind: _serve(kind, Path(name) / kind, stack, options) for kind in DATABASES}
@@ -72,22 +73,24 @@ auth: {{cookie: {{secure: false}}}}
 logging: {{format: json}}
 """
     )
-    process = stack.enter_context(server(gateway_peer.serve(folder / "gateway.yaml"), port, log=folder / "log"))
+    process = stack.enter_context(server(_command(folder), port, log=folder / "log"))
     return port, process.pid, folder
 
 
-def _round(port: int, pid: int, folder: Path, options: argparse.Namespace, *, seconds: float) -> load.Run:
-    made = [sys.executable, "-m", "bench.sessions", str(folder / "gateway.yaml"), str(options.sessions)]
-    tokens = folder / "tokens"
-    tokens.write_bytes(subprocess.run(made, check=True, capture_output=True, timeout=300).stdout)
-    return load.wrk(
-        pid,
-        f"http://127.0.0.1:{port}/auth/refresh",
+def _round(port: int, pid: int, folder: Path, options: argparse.Namespace, *, seconds: float) -> Run:
+    tokens = gateway.start_sessions(folder, options.sessions)
+    return wrk.drive(
+        Server(pid, port),
         seconds=seconds,
         connections=options.clients,
-        script=Path(__file__).with_name("refresh.lua"),
+        script=wrk.HERE / "refresh.lua",
+        path="/auth/refresh",
         env={"REFRESH_TOKENS": str(tokens)},
     )
+
+
+def _command(folder: Path) -> list[str]:
+    return [*gateway.COMMAND, "serve", "--config", str(folder / "gateway.yaml")]
 
 
 def _options() -> argparse.Namespace:

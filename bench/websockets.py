@@ -17,7 +17,7 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import gateway_peer
+from bench.peers import gateway
 from bench.processes import free_port, rss_mib, server
 from bench.websocket_upstream import KEY, enough_files
 
@@ -98,8 +98,8 @@ def _log_out(port: int, access: str) -> None:
         return
 
 
-async def _measure(port: int, pid: int, sockets: int, of_session: int) -> Figures:
-    first, second = [str(gateway_peer.log_in(port)["access_token"]) for _ in range(2)]
+async def _measure(port: int, pid: int, tokens: list[str], sockets: int, of_session: int) -> Figures:
+    first, second = tokens
     for _ in range(2):  # whatever is made once for all is made before the first look
         for one in await _open_many(port, first, AT_ONCE):
             await _echoes(one)
@@ -135,9 +135,9 @@ async def _measure(port: int, pid: int, sockets: int, of_session: int) -> Figure
     )
 
 
-async def _bounded(port: int, pid: int, options: argparse.Namespace) -> Figures:
+async def _bounded(port: int, pid: int, tokens: list[str], options: argparse.Namespace) -> Figures:
     async with asyncio.timeout(PATIENCE + options.sockets / 100):
-        return await _measure(port, pid, options.sockets, options.session)
+        return await _measure(port, pid, tokens, options.sockets, options.session)
 
 
 def main() -> int:
@@ -153,9 +153,10 @@ def main() -> int:
         folder = Path(name)
         log = folder / "log"
         upstream = [sys.executable, "-m", "bench.websocket_upstream", str(origin)]
-        config = gateway_peer.configure(folder, port, origin)
-        with server(upstream, origin, log=log), server(gateway_peer.serve(config), port, log=log) as gateway:
-            found = asyncio.run(_bounded(port, gateway.pid, options))
+        peer = gateway.make(folder, port, origin, origin)
+        tokens = gateway.start_sessions(folder, 2, access=True).read_text().split()
+        with server(upstream, origin, log=log), peer.running() as running:
+            found = asyncio.run(_bounded(port, running.pid, tokens, options))
     document = {**asdict(found), "kib_target": KIB_TARGET, "seconds_target": SECONDS_TARGET, "good": found.good}
     print("\n".join(f"{name:16} {value}" for name, value in document.items()))
     if options.json:
