@@ -72,16 +72,17 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise CannotStart(f"cannot listen on unix:{path}: there is a file that is no socket")
+    taken = CannotStart(f"cannot listen on unix:{path}: another process listens on it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a full backlog is somebody too
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
-        except BlockingIOError:
-            pass
-    raise CannotStart(f"cannot listen on unix:{path}: another process listens on it")
+        except BlockingIOError as full:  # a full backlog is somebody too
+            raise taken from full
+    raise taken
 
 
 class Listeners:

@@ -186,6 +186,7 @@ async def test_a_listener_that_hears_nothing_any_more_is_noticed() -> None:
         await within(5, watching.changed(30))  # by asking
         relay.running.set()
         await until(lambda: watching.listening)
+        assert [entry.key for entry in await here.sessions.feed(0)] == [client.sid]
         await watching.stop()
     await here.database.close()
 

@@ -93,7 +93,7 @@ class Twins:
     postgres: Stores
     outcomes: Counter[Outcome]
 
-    def compare(self, user: User, active: bool, session: Session, history: History, attempt: RotationAttempt) -> None:
+    def check(self, user: User, active: bool, session: Session, history: History, attempt: RotationAttempt) -> None:
         self.loop.run_until_complete(self._compare(user, active, session, history, attempt))
 
     async def _compare(
@@ -171,4 +171,4 @@ def test_the_database_and_the_rule_agree(
     if swapped:
         channel = Channel.BODY if channel is Channel.COOKIE else Channel.COOKIE
     attempt = RotationAttempt(session.sid, max(1, session.generation + ahead), channel, facts, 0.0, policy)
-    twins.compare(user, active, session, history, attempt)
+    twins.check(user, active, session, history, attempt)

@@ -162,7 +162,7 @@ async def test_the_host_that_takes_writes_is_found() -> None:
     hosts = f"127.0.0.1:{free_port()},127.0.0.1:{port}"
     url = postgres.server().url(query="?target_session_attrs=read-write").replace(f"127.0.0.1:{port}", hosts)
     stores = await opened(url)
-    await stores.database.ping()
+    assert await stores.sessions.get("nobody") is None
     await stores.database.close()
 
 
@@ -175,10 +175,11 @@ async def test_a_password_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Non
     passes.write_text(f"127.0.0.1:{postgres.server().port}:*:gateway:{PASSWORD}\n")
     passes.chmod(0o600)
     bare = (await postgres.server().wipe()).replace(f":{PASSWORD}@", "@")
-    stores = await opened(f"{bare}?passfile={passes}")
-    await stores.database.close()
-    monkeypatch.setenv("PGPASSFILE", str(passes))
-    await (await opened(bare)).database.close()
+    for url in (f"{bare}?passfile={passes}", bare):
+        stores = await opened(url)
+        assert await stores.sessions.get("nobody") is None
+        await stores.database.close()
+        monkeypatch.setenv("PGPASSFILE", str(passes))
 
 
 async def test_time_is_the_servers_and_close_to_ours() -> None:
