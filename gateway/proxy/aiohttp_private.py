@@ -1,20 +1,19 @@
-"""Everything of aiohttp that is not public API, in one place; tests/unit/proxy/test_aiohttp_private.py watches it."""
+"""A client's connection, on private parts of aiohttp; tests/unit/proxy/test_aiohttp_private.py watches those."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_writer import HttpVersion10, HttpVersion11
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler
 
 from gateway import tasks
 from gateway.errors import GatewayError, InvalidRequest, RequestTimeout
+from gateway.proxy.messages import NO_BODY, Body, Message
 from gateway.proxy.own_api import last_answer, run_application
 from gateway.proxy.pipeline import BUFFER, HEAD_END, Garbled, request_parser, reset, whole_requests
 from gateway.proxy.ports import Dispatcher, Exchange
@@ -23,40 +22,11 @@ from gateway.proxy.refusals import HeadTooLarge, TargetTooLong
 from gateway.proxy.slow_bodies import BodyWatch, has_large_head
 from gateway.proxy.timer import NEVER, LazyTimer
 
+if TYPE_CHECKING:
+    from gateway.proxy.repeat import Repeat
+
 _CHUNKED_END: Final = b"\r\n0\r\n\r\n"
-
-
-class Message(Protocol):
-    """The C parser's messages."""
-
-    method: str
-    path: str
-    version: tuple[int, int]
-    raw_headers: tuple[tuple[bytes, bytes], ...]
-    should_close: bool
-    upgrade: bool
-    chunked: bool
-    headers: Any
-
-
-Body = StreamReader
-NO_BODY: Final = EMPTY_PAYLOAD
-# The parser hands out these two objects for these two versions, so that `is` tells.
-HTTP_10: Final = HttpVersion10
-HTTP_11: Final = HttpVersion11
-
-
-class Parser(Protocol):
-    """What is used of aiohttp's C parser."""
-
-    def feed_data(self, data: bytes) -> tuple[list[tuple[Message, Body]], bool, bytes]:
-        """New messages, whether the protocol changes after them, and the bytes behind that."""
-        ...
-
-
-def take(body: Body) -> bytes:
-    """All that has arrived of a body, without waiting."""
-    return body.read_nowait(-1) if body._buffer else b""
+_LONGEST_BLOCK: Final = 2048  # what is remembered of an idle connection must stay small
 
 
 class ClientConnection(RequestHandler):
@@ -78,11 +48,14 @@ class ClientConnection(RequestHandler):
         "_timer",
         "_watch",
         "address",
+        "block",
         "dispatcher",
         "early",
         "exchange",
         "forwarded",
         "named",
+        "repeat",
+        "repeats",
         "slot",
         "trusted",
     )
@@ -110,6 +83,7 @@ class ClientConnection(RequestHandler):
         self._draining = False
         self._chunked = False
         self._head_size = 0
+        self.block = b""  # the header block of the request before, with the CRLF in front of it
         self._open_body: Body | None = None
         self._idle_waiter: asyncio.Future[None] | None = None
         self._watch: BodyWatch | None = None
@@ -120,6 +94,8 @@ class ClientConnection(RequestHandler):
         self.early = False  # whether the client went on before its request to change the protocol was answered
         self.trusted = False
         self.forwarded = b""
+        self.repeats = False  # whether the request being dispatched has the header block of the one before
+        self.repeat: Repeat | None = None
 
     # -- the loop's side
 
@@ -152,6 +128,14 @@ class ClientConnection(RequestHandler):
         if self._deaf or self._parser is None:
             self.early = self.early or bool(data)
             return
+        repeat = self.repeat
+        if (
+            repeat is not None
+            and data.endswith(repeat.block)
+            and self._may_repeat()
+            and self.dispatcher.repeat(self, repeat, data[: -len(repeat.block)])
+        ):
+            return
         messages: Any
         body = self._open_body
         held = body.total_bytes if body is not None else 0
@@ -175,6 +159,7 @@ class ClientConnection(RequestHandler):
         if self._head_size + size > self._limits.head_size and has_large_head(messages, self._limits.head_size):
             self._stop_reading(HeadTooLarge())
             return
+        self.repeats = body is None and not self._head_size and len(messages) == 1 and self._is_repeated(messages, data)
         self._head_size = 0
         self._begin(messages, data, upgraded=upgraded, early=bool(tail))
 
@@ -233,6 +218,11 @@ class ClientConnection(RequestHandler):
         if transport is not None and not transport.is_closing():
             transport.write(data)
 
+    def begun(self) -> None:
+        """A request that was not dispatched from here is being answered."""
+        self._busy = True
+        self._timer.when = NEVER
+
     def expire_body(self, payload: Body) -> None:
         """End a body that does not come."""
         if not payload.is_eof():
@@ -283,6 +273,7 @@ class ClientConnection(RequestHandler):
         """Let `dispatcher` answer from the next request on."""
         if self.dispatcher is not dispatcher:
             self.dispatcher = dispatcher
+            self.repeat = None
             if self.transport is not None:
                 dispatcher.recognise(self)
 
@@ -320,6 +311,20 @@ class ClientConnection(RequestHandler):
         return last_answer(request, message)
 
     # -- inner working
+
+    def _may_repeat(self) -> bool:
+        """Whether what came begins a request, and nothing stands before it."""
+        return not (self._busy or self._head_size or self._paused or self._messages or self._pumping)
+
+    def _is_repeated(self, messages: list[tuple[Message, Body]], data: bytes) -> bool:
+        """Whether all of `data` is one head, with the header block of the one before."""
+        block = b""
+        if messages[0][1] is NO_BODY and data.find(HEAD_END) == len(data) - 4:
+            block = data[data.find(b"\r\n") :]
+        repeated = block == self.block != b""
+        self.block = block if len(block) <= _LONGEST_BLOCK else b""
+        self.repeat = None
+        return repeated
 
     def _pump(self) -> None:
         """Dispatch what was parsed, one request at a time, while the client reads what it gets."""

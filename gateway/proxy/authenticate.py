@@ -100,6 +100,18 @@ class ProxyAuthenticator:
         self._receipts.note(claims, route.passive)
         return entry
 
+    def still_identifies(self, entry: VerifiedToken[bytes], route: RouteSpec, query: str) -> bool:
+        """Whether `identify` would find `entry` again, for the token it found it for. False: ask `identify`."""
+        if not self._cache.holds(entry, self._identity, self._now()) or (query and _QUERY_TOKEN in query):
+            return False
+        claims = entry.claims
+        if self._denials.denial(claims) is not None:
+            return False
+        if route.strict_revocation and self._staleness() > STALE_SECONDS:
+            return False
+        self._receipts.note(claims, route.passive)
+        return True
+
     def holds(self, claims: AccessClaims) -> bool:
         """Whether a token that was good is still not revoked."""
         return self._denials.denial(claims) is None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from gateway import tasks
 from gateway.errors import BadGateway, GatewayError, GatewayTimeout, InvalidRequest, PayloadTooLarge, RequestTimeout
-from gateway.proxy.aiohttp_private import HTTP_11, NO_BODY, Body, ClientConnection, Message, take
+from gateway.proxy.aiohttp_private import ClientConnection
 from gateway.proxy.header_rules import HeaderRules
 from gateway.proxy.headers import RawHeaders
+from gateway.proxy.messages import HTTP_11, NO_BODY, Body, Message, take
 from gateway.proxy.request_head import readdressed
 from gateway.proxy.response_head import ResponseHead
 from gateway.web.problem import render

@@ -14,7 +14,8 @@ from gateway.errors import GatewayError
 from gateway.web.problem import render
 
 if TYPE_CHECKING:
-    from gateway.proxy.aiohttp_private import Body, ClientConnection, Message
+    from gateway.proxy.aiohttp_private import ClientConnection
+    from gateway.proxy.messages import Body, Message
 
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 

@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 from gateway.proxy.ports import ClientLimits
 
 if TYPE_CHECKING:
-    from gateway.proxy.aiohttp_private import Body, Message, Parser
+    from gateway.proxy.messages import Body, Message, Parser
 
 BUFFER: Final = 64 * 1024
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.proxy.aiohttp_private import Body, ClientConnection, Message
+    from gateway.proxy.aiohttp_private import ClientConnection
+    from gateway.proxy.messages import Body, Message
+    from gateway.proxy.repeat import Repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,34 @@ class Dispatcher(Protocol):
         """Answer a request, now or later; `client.done` ends it."""
         ...
 
+    def repeat(self, client: ClientConnection, repeat: Repeat, line: bytes) -> bool:
+        """Answer a request with this request line and a header block that is known. False: nothing was done, and
+        `dispatch` must."""
+        ...
+
     def refuse(self, client: ClientConnection, error: GatewayError) -> None:
         """Answer what is no request; the connection closes after it."""
+        ...
+
+
+class AccessLog(Protocol):
+    """Takes one line per proxied request; `telemetry.access_log` is the real one."""
+
+    def request(
+        self,
+        method: str,
+        path: str | bytes,
+        status: int,
+        route: str | None,
+        upstream: str | None,
+        duration: float,
+        request_size: int,
+        response_size: int,
+        request_id: str | None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        address: str | None = None,
+        user_agent: str | bytes | None = None,
+    ) -> None:
+        """A request was answered. `duration` in seconds, sizes of the bodies in bytes."""
         ...

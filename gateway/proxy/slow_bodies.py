@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.proxy.aiohttp_private import Body, Message
+    from gateway.proxy.messages import Body, Message
     from gateway.proxy.ports import ClientLimits
 
 

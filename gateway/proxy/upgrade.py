@@ -11,8 +11,8 @@ import re
 from typing import Final
 
 from gateway.errors import BadGateway, InvalidRequest
-from gateway.proxy.aiohttp_private import HTTP_11, Body, Message
 from gateway.proxy.headers import RawHeaders, RequestHead
+from gateway.proxy.messages import HTTP_11, Body, Message
 from gateway.proxy.refusals import UpgradeRequired
 from gateway.proxy.response_head import ResponseHead
 from gateway.proxy.route_table import AuthMode

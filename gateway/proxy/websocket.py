@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import InvalidRequest
-from gateway.proxy.aiohttp_private import Body, ClientConnection, Message
+from gateway.proxy.aiohttp_private import ClientConnection
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.headers import RawHeaders
+from gateway.proxy.messages import Body, Message
 from gateway.proxy.own_api import without_headers
 from gateway.proxy.response_head import ResponseHead
 from gateway.proxy.tunnel import GOING_AWAY, SESSION_REVOKED, Tunnel

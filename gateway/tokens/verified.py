@@ -49,11 +49,17 @@ class VerifiedTokenCache(Generic[Rendered]):
         entry = self._entries.get(token)
         if entry is None:
             return None
-        if now >= entry.expires_at or entry.key_epoch != self._ring.epoch or entry.policy is not policy:
+        if not self.holds(entry, policy, now):
             del self._entries[token]
             return None
-        entry.used = True
         return entry
+
+    def holds(self, entry: VerifiedToken[Rendered], policy: object, now: float) -> bool:
+        """Whether a verdict that was given out still holds."""
+        if now >= entry.expires_at or entry.key_epoch != self._ring.epoch or entry.policy is not policy:
+            return False
+        entry.used = True
+        return True
 
     def put(
         self, token: bytes, policy: object, claims: AccessClaims, rendered: Rendered, key_epoch: int

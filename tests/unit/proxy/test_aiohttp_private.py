@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import StreamReader
 
-from gateway.proxy.aiohttp_private import NO_BODY, take
+from gateway.proxy.messages import NO_BODY, take
 from gateway.proxy.own_api import rewritten, without_headers
 
 

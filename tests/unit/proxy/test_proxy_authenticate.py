@@ -185,3 +185,23 @@ def test_identity_headers() -> None:
             headers.render(replace(CLAIMS, username=bad))
     with pytest.raises(ValueError, match="folded"):
         IdentityHeaders([("X-User-Id", "sub"), ("X_User_Id", "sid")])
+
+
+@pytest.mark.parametrize("change", ["expired", "keys", "session", "user", "stale", "query"])
+def test_who_was_found_for_the_same_header_is_asked_about_every_time(desk: Desk, change: str) -> None:
+    route = replace(ROUTE, strict_revocation=True)
+    entry = desk.ask(b"Bearer " + TOKEN, route)
+    assert desk.it.still_identifies(entry, route, "?q=1")
+    assert len(desk.notes.receipts) == 2
+    if change == "expired":
+        desk.clock.advance(900)
+    elif change == "keys":
+        desk.ring.epoch += 1
+    elif change == "session":
+        desk.index.apply([FeedEntry(1, FeedKind.SESSION, CLAIMS.session_id, 0, 4e9)])
+    elif change == "user":
+        desk.index.apply([FeedEntry(1, FeedKind.USER, CLAIMS.subject, 1, 4e9)])
+    elif change == "stale":
+        desk.stale = 6.0
+    assert not desk.it.still_identifies(entry, route, "?access_token=x" if change == "query" else "")
+    assert len(desk.notes.receipts) == 2
