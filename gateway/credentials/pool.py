@@ -17,7 +17,8 @@ from gateway.errors import TemporarilyUnavailable
 
 T = TypeVar("T")
 
-_NICENESS = 10
+# The lowest. SCHED_IDLE would be lower still, but a thread that gets next to no time may hold the interpreter's lock.
+_NICENESS = 19
 _RETRY_AFTER = 2
 
 
