@@ -82,6 +82,5 @@ def _usable_cpus() -> set[int]:
 def _settle(cpus: set[int]) -> None:
     """In a new thread: the event loop goes first when both want a core, and one it is bound to is not ours."""
     if sys.platform == "linux":
-        mine = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, mine + _NICENESS))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         os.sched_setaffinity(0, cpus)

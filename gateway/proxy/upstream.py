@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gateway.errors import BadGateway, GatewayError
 from gateway.proxy.chunks import ChunkDecoder
 from gateway.proxy.headers import RawHeaders
-from gateway.proxy.response_head import MAX_HEAD, ResponseHead, ResponseRules, fields_of
+from gateway.proxy.response_head import MAX_HEAD, ResponseHead, fields_of
 from gateway.proxy.timer import LazyTimer
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ IDLE_SECONDS: Final = 30.0
 MAX_INTERIM: Final = 16
 _START: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
-_LONGEST_KNOWN: Final = 1024
 # What the bytes that come next are.
 _HEAD: Final = 0
 _COUNTED: Final = 1
@@ -80,9 +79,6 @@ class UpstreamConnection(asyncio.Protocol):
         "_held",
         "_hop_by_hop",
         "_interim",
-        "_known",
-        "_known_by",
-        "_known_head",
         "_left",
         "_leg",
         "_loop",
@@ -102,10 +98,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunks: ChunkDecoder | None = None
         self._hop_by_hop: frozenset[bytes] = frozenset()
         self._interim = 0
-        # The head that came before, and what it meant by those rules: many answers differ in nothing but their body.
-        self._known = b""
-        self._known_head: ResponseHead | None = None
-        self._known_by: ResponseRules | None = None
         self._leg: Leg | None = None
         self._next = _HEAD
         self._partial = b""
@@ -246,7 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
                     self._fail(BadGateway(debug="the upstream's head has no proper end"))
                 return
             try:
-                head = self._head_of(data[:end])
+                head = self._endpoint.rules.read(data[:end])
                 if head.status >= 200:
                     break
                 if head.status == _SWITCHING:
@@ -267,16 +259,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._answered(leg, head, data[end:])
         except BadGateway as error:
             self._fail(error)
-
-    def _head_of(self, raw: bytes) -> ResponseHead:
-        """The head in `raw`, checked. Raises `BadGateway`."""
-        rules = self._endpoint.rules
-        head = self._known_head
-        if head is None or raw != self._known or rules is not self._known_by:
-            head = rules.read(raw)
-            if len(raw) <= _LONGEST_KNOWN:
-                self._known, self._known_head, self._known_by = raw, head, rules
-        return head
 
     def _switch(self, leg: Leg, head: ResponseHead, raw: bytes, rest: bytes) -> None:
         self._partial = b""
