@@ -23,7 +23,7 @@ _SETTLE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """`OPEN` connections, each having been used three times, in a process that had answered `_FIRST` requests before."""
+    """`OPEN` connections, each used three times, in a process that had answered `_FIRST` requests before."""
 
     name: str
     title: str
