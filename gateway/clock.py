@@ -23,10 +23,6 @@ class SystemClock:
 
     __slots__ = ()
 
-    def now(self) -> float:
-        """Wall time, seconds since the epoch (UTC)."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds that never run backwards."""
-        return time.monotonic()
+    # Asked several times per request: no frame of Python around them.
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)

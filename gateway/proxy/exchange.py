@@ -65,6 +65,7 @@ class Exchange:
         "route",
         "started",
         "status",
+        "streaming",
         "user_agent",
     )
 
@@ -86,6 +87,7 @@ class Exchange:
         self.request_size = 0
         self.response_size = 0
         self.status = 0
+        self.streaming = False
         self._head = b""
         self._whole = True
         self._endpoint: Endpoint | None = None
@@ -249,6 +251,7 @@ class Exchange:
         client.write(data)
         self._head = self.body = b""  # a stream may last for hours
         if self.claims is not None and _EVENT_STREAM in head.head.lower():
+            self.streaming = True
             self._proxy.streams.add(self, self.claims, strict=route.strict_revocation)
         self._stay()
 
@@ -419,18 +422,20 @@ class Exchange:
 
     def _end(self) -> None:
         self._finished = True
-        self._no_deadline()
+        if self._deadline is not None:
+            self._no_deadline()
         if self._endpoint is not None:
             self._endpoint.outstanding -= 1
         connection, self._connection = self._connection, None
-        if connection is not None and connection.serves(self):
-            connection.discard()
-        elif connection is not None and self.client.congested:
-            connection.resume()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-        if self.claims is not None:
+        if connection is not None:
+            if connection.serves(self):
+                connection.discard()
+            elif self.client.congested:
+                connection.resume()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if self.streaming and self.claims is not None:
             self._proxy.streams.remove(self, self.claims)
         self._proxy.finished(self)
 

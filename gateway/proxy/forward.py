@@ -131,6 +131,7 @@ class Proxy:
         self._events = events
         self._addresses = addresses
         self._new_id = ids.of
+        self._fresh_id = ids.fresh
         self._monotonic = clock.monotonic
         self._resolved: dict[tuple[bytes | None, str], Resolved] = {}
         self._lines: dict[tuple[bytes | None, bytes], Line] = {}
@@ -191,7 +192,7 @@ class Proxy:
         exchange.path = known.resolved.path
         exchange.address = repeat.address
         exchange.user_agent = repeat.user_agent
-        exchange.request_id = request_id = self._new_id((), trusted=False)
+        exchange.request_id = request_id = self._fresh_id()
         identity = b""
         if entry is not None:
             exchange.claims = entry.claims
@@ -200,7 +201,9 @@ class Proxy:
             if route.limits is not None:
                 self.limiters[route.name].admit(exchange)
             endpoint = self._upstreams.choose(route, exchange.started)
-            target = self._target(known.resolved, endpoint, route, known.query)
+            target = known.resolved.sent.get(endpoint) if not known.query else None
+            if target is None:
+                target = self._target(known.resolved, endpoint, route, known.query)
             exchange.forward(
                 endpoint,
                 route,
@@ -215,14 +218,14 @@ class Proxy:
 
     def refuse(self, client: ClientConnection, error: GatewayError) -> None:
         """Answer bytes that are no request."""
-        request_id = self._new_id((), trusted=False)
+        request_id = self._fresh_id()
         client.write(problem_bytes(error, request_id, keep_alive=False))
         self._log("", "", error.status, None, None, 0.0, 0, 0, request_id, None, None, client.address)
         client.done(keep_alive=False)
 
     def new_request_id(self) -> str:
         """For a request whose head could not be read."""
-        return self._new_id((), trusted=False)
+        return self._fresh_id()
 
     def finished(self, exchange: Exchange) -> None:
         """A request was answered, or will never be: one line in the access log."""

@@ -6,6 +6,7 @@ Backends send the same few lines all day, so what a line means is judged once an
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from gateway.errors import BadGateway
@@ -32,20 +33,27 @@ _MAX_REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 256
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_KEEP_ALIVE: Final = -1
 _NONE: Final[frozenset[bytes]] = frozenset()
 
 
+class _Length(bytes):
+    """A Content-Length: nothing of it passes, framing is written anew."""
+
+    number: int
+
+
+class _KeepAlive(bytes):
+    """`Connection: keep-alive`, which only HTTP/1.0 needs to say."""
+
+
 class _Line:
-    """A line that does more than pass: `kind` is the code of its header."""
+    """A line that says something about the others: `kind` is the code of its header."""
 
-    __slots__ = ("kind", "number", "tokens", "value")
+    __slots__ = ("kind", "tokens")
 
-    def __init__(self, kind: int, value: bytes) -> None:
+    def __init__(self, kind: int, tokens: tuple[bytes, ...] = ()) -> None:
         self.kind = kind
-        self.value = value
-        self.number = 0
-        self.tokens: tuple[bytes, ...] = ()
+        self.tokens = tokens
 
 
 class ResponseHead:
@@ -93,32 +101,26 @@ class ResponseRules:
         if len(data) > MAX_HEAD or len(lines) > MAX_FIELDS + 3:
             raise BadGateway(debug="the upstream's head is too large")
         first = self._status_lines.get(lines[0]) or self._status_line(lines[0])
-        known = self._lines
-        out = [first.rendered]
-        add = out.append
-        length: int | None = None
-        kept = False
-        special: list[_Line] | None = None
-        for line in lines[1:-2]:
-            found = known.get(line)
-            if found is None:
-                found = self._judge(line)
-            if found.__class__ is bytes:
-                add(found)
-            elif found.kind == CONTENT_LENGTH:  # type: ignore[union-attr]
-                if length is not None:
-                    raise BadGateway(debug="the upstream sent Content-Length twice")
-                length = found.number  # type: ignore[union-attr]
-            elif found.kind == _KEEP_ALIVE:  # type: ignore[union-attr]
-                kept = True
-            elif found.kind != DROP:  # type: ignore[union-attr]
-                special = special or []
-                special.append(found)  # type: ignore[arg-type]
-        head = ResponseHead(first.status, b"", length, close=not (first.modern or kept))
-        if special is not None:
+        found = list(map(self._lines.get, lines[1:-2]))
+        if first.modern:
+            try:
+                passing = b"".join(found)  # type: ignore[arg-type] # fails where a line is new or special
+            except TypeError:
+                pass
+            else:
+                return ResponseHead(first.status, first.rendered + passing, _length(found), close=False)
+        return self._read(first, lines)
+
+    def _read(self, first: _StatusLine, lines: list[bytes]) -> ResponseHead:
+        """`read` for whatever there may be in a head."""
+        found = [self._judge(line) if (known := self._lines.get(line)) is None else known for line in lines[1:-2]]
+        special = [meaning for meaning in found if isinstance(meaning, _Line)]
+        out = [first.rendered, *(meaning for meaning in found if isinstance(meaning, bytes))]
+        kept = any(isinstance(meaning, _KeepAlive) for meaning in found)
+        head = ResponseHead(first.status, b"", _length(found), close=not (first.modern or kept))
+        if special:
             out = _apply(head, special, out, modern=first.modern, kept=kept)
-        out.append(b"")
-        head.head = b"\r\n".join(out)
+        head.head = b"".join(out)
         return head
 
     def trailers(self, fields: RawHeaders, hop_by_hop: frozenset[bytes]) -> bytes:
@@ -135,7 +137,7 @@ class ResponseRules:
         found = _STATUS.fullmatch(line)
         if found is None:
             raise BadGateway(debug="the upstream's status line is malformed")
-        rendered = b"HTTP/1.1 %b %b" % (found[2], found[3] or b"")
+        rendered = b"HTTP/1.1 %b %b\r\n" % (found[2], found[3] or b"")
         status = _StatusLine(int(found[2]), rendered, modern=found[1] == b"1")
         if len(self._status_lines) >= _MAX_REMEMBERED:
             self._status_lines.clear()
@@ -149,7 +151,7 @@ class ResponseRules:
         action = self._actions[name]
         if not colon or action == REFUSE or _VALUE.fullmatch(value) is None:
             raise BadGateway(debug="a header of the upstream is malformed")
-        meaning = action + value if isinstance(action, bytes) else self._special(action, value)
+        meaning = b"%b%b\r\n" % (action, value) if isinstance(action, bytes) else self._special(action, value)
         if len(line) <= _LONGEST_REMEMBERED:
             if len(self._lines) >= _MAX_REMEMBERED:
                 self._lines.clear()
@@ -157,26 +159,36 @@ class ResponseRules:
         return meaning
 
     def _special(self, kind: int, value: bytes) -> bytes | _Line:
-        line = _Line(kind, value)
+        if kind == DROP:
+            return b""
         if kind == CONTENT_LENGTH:
             if not value.isdigit() or len(value) > LONGEST_LENGTH:
                 raise BadGateway(debug="the upstream's Content-Length is not one number")
-            line.number = int(value)
-        elif kind == TRANSFER_ENCODING:
-            if value.lower() != b"chunked":
-                raise BadGateway(debug="the upstream's transfer coding is not chunked")
-        elif kind == CONNECTION:
-            line.tokens = _tokens(value)
-            if line.tokens == (b"keep-alive",):
-                line.kind = _KEEP_ALIVE
-        elif kind == TRAILER:
-            line.tokens = tuple(name for name in _tokens(value) if isinstance(self._trailers[name], bytes))
-        elif kind == SET_COOKIE:
+            length = _Length()
+            length.number = int(value)
+            return length
+        if kind == SET_COOKIE:
             # A browser sends the nameless cookie `=a=b` back as `a=b` (RFC 6265bis 5.6).
-            if value.lstrip(b" \t=").partition(b"=")[0].strip() not in self._cookies:
-                return b"Set-Cookie: " + value
-            line.kind = DROP
-        return line
+            own = value.lstrip(b" \t=").partition(b"=")[0].strip() in self._cookies
+            return b"" if own else b"Set-Cookie: %b\r\n" % value
+        if kind == TRANSFER_ENCODING and value.lower() != b"chunked":
+            raise BadGateway(debug="the upstream's transfer coding is not chunked")
+        if kind == CONNECTION:
+            tokens = _tokens(value)
+            return _KeepAlive() if tokens == (b"keep-alive",) else _Line(kind, tokens)
+        if kind == TRAILER:
+            return _Line(kind, tuple(name for name in _tokens(value) if isinstance(self._trailers[name], bytes)))
+        return _Line(kind)
+
+
+def _length(found: Iterable[bytes | _Line | None]) -> int | None:
+    length = None
+    for line in found:
+        if line.__class__ is _Length:
+            if length is not None:
+                raise BadGateway(debug="the upstream sent Content-Length twice")
+            length = line.number
+    return length
 
 
 def fields_of(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -204,7 +216,7 @@ def _apply(head: ResponseHead, special: list[_Line], lines: list[bytes], *, mode
             tokens.update(line.tokens)
     head.close = b"close" in tokens or not (modern or kept or b"keep-alive" in tokens)
     if head.chunked and announced:
-        lines.append(b"Trailer: " + b", ".join(announced))
+        lines.append(b"Trailer: %b\r\n" % b", ".join(announced))
     dropped = tokens - NOT_NAMEABLE
     if dropped:
         head.hop_by_hop = frozenset(dropped)

@@ -59,6 +59,7 @@ class Upgrading(Exchange):
         if self._proxy.tunnels.draining:
             tunnel.close(GOING_AWAY, b"shutting down")
         if self.claims is not None:
+            self.streaming = True
             self._proxy.streams.add(self, self.claims, strict=self.route.strict_revocation)
 
     def end_stream(self) -> None:

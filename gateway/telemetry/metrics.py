@@ -54,11 +54,26 @@ class Family:
 
     def observe(self, labels: tuple[str, ...], seconds: float) -> None:
         """Put a duration where it belongs."""
+        sample = self.sample(labels)
+        sample[bisect_left(BUCKETS, seconds)] += 1.0
+        sample[-1] += seconds
+
+    def sample(self, labels: tuple[str, ...]) -> list[float]:
+        """The counts of a histogram."""
         sample = self.samples.get(labels)
         if sample is None:
             sample = self.samples[labels] = [0.0] * (len(BUCKETS) + 2)
-        sample[bisect_left(BUCKETS, seconds)] += 1.0
-        sample[-1] += seconds
+        return sample
+
+
+class _Row:
+    """What was seen of one route, method and status; `durations` are the route's."""
+
+    __slots__ = ("durations", "received", "requests", "sent")
+
+    def __init__(self, durations: list[float]) -> None:
+        self.requests = self.received = self.sent = 0
+        self.durations = durations
 
 
 class Metrics:
@@ -80,8 +95,8 @@ class Metrics:
         self._store = Family(
             "gateway_store_duration_seconds", "Calls to the store.", Kind.HISTOGRAM, ("operation", "result")
         )
-        # (route, method, status): requests, bytes received, bytes sent.
-        self._seen: dict[tuple[str | None, str, int], list[int]] = {}
+        # By route, method and status.
+        self._seen: dict[tuple[str | None, str, int], _Row] = {}
         self._read: list[tuple[Family, Callable[[], float]]] = []
 
     def read_from(self, name: str, text: str, kind: Kind, read: Callable[[], float]) -> None:
@@ -90,16 +105,18 @@ class Metrics:
 
     def requests(self, entries: Iterable[Sequence[Any]]) -> None:
         """Count a batch of the access log; the places in an entry are those of `AccessLog.request`."""
-        seen, durations = self._seen, self._durations
+        seen = self._seen
         for _, method, _, status, route, _, duration, received, sent, *_ in entries:
             key = (route, method if method in _METHODS else "other", status)
             row = seen.get(key)
             if row is None:
-                row = seen[key] = [0, 0, 0]
-            row[0] += 1
-            row[1] += received
-            row[2] += sent
-            durations.observe((route or NO_ROUTE,), duration)
+                row = seen[key] = _Row(self._durations.sample((route or NO_ROUTE,)))
+            row.requests += 1
+            row.received += received
+            row.sent += sent
+            durations = row.durations
+            durations[bisect_left(BUCKETS, duration)] += 1.0
+            durations[-1] += duration
 
     def event(self, event: Event) -> None:
         """Count an event."""
@@ -134,9 +151,9 @@ class Metrics:
         sent = Family("gateway_response_body_bytes", "Bytes of answers' bodies.", counter, ("route",))
         for (route, method, status), row in self._seen.items():
             name = route or NO_ROUTE
-            requests.add((name, method, str(status)), row[0])
-            received.add((name,), row[1])
-            sent.add((name,), row[2])
+            requests.add((name, method, str(status)), row.requests)
+            received.add((name,), row.received)
+            sent.add((name,), row.sent)
         return requests, received, sent
 
 

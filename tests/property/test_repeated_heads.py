@@ -146,7 +146,8 @@ class Side:
         setup.verifier.tokens[OTHER] = replace(CLAIMS, session_id="s-2", subject="u-2", username="bob")
         numbers = count()
         proxy: Any = setup.proxy
-        proxy._new_id = lambda received, trusted: f"{next(numbers):032x}"
+        proxy._new_id = lambda received, trusted: proxy._fresh_id()
+        proxy._fresh_id = lambda: f"{next(numbers):032x}"
         for endpoint in proxy._upstreams.endpoints:
             endpoint.take = partial(self.connection, endpoint)
         repeat = proxy.repeat

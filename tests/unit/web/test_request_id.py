@@ -14,6 +14,11 @@ def test_made_from_the_given_entropy() -> None:
     assert len(RequestIds().of([], trusted=True)) == 32
 
 
+def test_no_two_are_the_same() -> None:
+    ids = RequestIds()
+    assert len({ids.fresh() for _ in range(1000)}) == 1000
+
+
 def test_kept_from_a_trusted_peer_only() -> None:
     assert IDS.of([b"abc-123"], trusted=True) == "abc-123"
     assert IDS.of([b"abc-123"], trusted=False) == "01" * 16
