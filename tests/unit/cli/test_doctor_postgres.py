@@ -68,7 +68,7 @@ def test_what_a_start_would_apply_is_told_and_not_applied(database: str) -> None
 def test_a_clock_that_differs_fails(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_once()
     real = SystemClock.now
-    monkeypatch.setattr(SystemClock, "now", lambda self: real(self) + 3)
+    monkeypatch.setattr(SystemClock, "now", lambda self: real() + 3)
     status, detail = checks()["clock"]
     assert (status, detail[:1]) == ("FAIL", "3")
     assert "2.5 s are allowed" in detail
