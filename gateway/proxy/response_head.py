@@ -101,15 +101,14 @@ class ResponseRules:
         if len(data) > MAX_HEAD or len(lines) > MAX_FIELDS + 3:
             raise BadGateway(debug="the upstream's head is too large")
         first = self._status_lines.get(lines[0]) or self._status_line(lines[0])
+        if not first.modern:
+            return self._read(first, lines)
         found = list(map(self._lines.get, lines[1:-2]))
-        if first.modern:
-            try:
-                passing = b"".join(found)  # type: ignore[arg-type] # fails where a line is new or special
-            except TypeError:
-                pass
-            else:
-                return ResponseHead(first.status, first.rendered + passing, _length(found), close=False)
-        return self._read(first, lines)
+        try:
+            passing = b"".join(found)  # type: ignore[arg-type]
+        except TypeError:  # one of the lines is new, or special
+            return self._read(first, lines)
+        return ResponseHead(first.status, first.rendered + passing, _length(found), close=False)
 
     def _read(self, first: _StatusLine, lines: list[bytes]) -> ResponseHead:
         """`read` for whatever there may be in a head."""
