@@ -204,6 +204,8 @@ class Gateway:
         read("gateway_receipts_waiting", "Receipts not yet written.", gauge, lambda: len(self.receipts))
         read("gateway_verified_tokens", "Access tokens remembered as verified.", gauge, lambda: len(cache))
         read("gateway_token_verifications", "Access tokens not found there.", counter, lambda: cache.misses)
+        read("gateway_password_hashes", "Running or waiting.", gauge, lambda: self.hasher.taken)
+        read("gateway_password_hashes_refused", "Found the queue full.", counter, lambda: self.hasher.refused)
         read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
     def _make_core(self, refresh_tokens: RefreshTokens) -> Core:

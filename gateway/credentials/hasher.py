@@ -75,6 +75,16 @@ class PasswordHasher:
         current = isinstance(found, Argon2Hash) and found.is_current(self.parameters)
         return Verification(ok=ok, outdated=ok and not current, unusable=unusable)
 
+    @property
+    def taken(self) -> int:
+        """How many hashes are made or wait."""
+        return self._pool.taken
+
+    @property
+    def refused(self) -> int:
+        """How many found the queue full."""
+        return self._pool.refused
+
     async def close(self) -> None:
         """Let running hashes finish and end the threads."""
         await self._pool.close()

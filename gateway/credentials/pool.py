@@ -41,6 +41,8 @@ class HashPool:
         )
         self._lock = threading.Lock()
         self._taken = 0
+        self.refused = 0
+        """How many pieces of work found the queue full."""
 
     @property
     def taken(self) -> int:
@@ -58,6 +60,7 @@ class HashPool:
     def _submit(self, work: Callable[[], T]) -> Future[T]:
         with self._lock:
             if self._taken >= self._limit:
+                self.refused += 1
                 raise TemporarilyUnavailable(
                     "Too many log-ins at once", debug="password queue full", retry_after=_RETRY_AFTER
                 )

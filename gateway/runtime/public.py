@@ -11,6 +11,7 @@ from gateway.runtime.acceptor import Acceptor
 from gateway.runtime.tls import TlsKeeper
 from gateway.runtime.turns import Turns
 from gateway.settings.check_server import tls_files
+from gateway.telemetry.metrics import Kind
 
 
 class Public:
@@ -22,6 +23,7 @@ class Public:
         self._front = gateway.front
         self._events = gateway.events
         self._settings = gateway.settings.server
+        self._read_metrics = gateway.telemetry.metrics.read_from
         self._listener = listener
         self._turns = turns
         self._server: asyncio.Server | None = None
@@ -43,6 +45,12 @@ class Public:
             turns=self._turns,
         )
         if keeper is not None:
+            self._read_metrics(
+                "gateway_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate of the public listener ends, Unix time.",
+                Kind.LEAST,
+                lambda: keeper.not_after,
+            )
             self._watch = tasks.spawn(keeper.watch(), name="tls certificate")
 
     def stop(self) -> None:

@@ -27,6 +27,8 @@ class TlsKeeper:
         self._loaded = self._seen = self._state()
         try:
             self.context = server_context(files)
+            self.not_after = expiry(files.certificate).timestamp()
+            """When the certificate in force ends, Unix time in seconds."""
         except TlsProblem as problem:
             raise CannotStart(f"cannot use the TLS certificate: {problem}") from problem
 
@@ -49,7 +51,7 @@ class TlsKeeper:
         except TlsProblem as problem:
             self._events.emit(Event(Name.TLS_RELOAD_FAILED, Level.ERROR, fields={"error": str(problem)}))
             return
-        self.context = context
+        self.context, self.not_after = context, ends.timestamp()
         self._events.emit(Event(Name.TLS_RELOADED, fields={"not_after": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}))
 
     def _state(self) -> tuple[object, ...]:

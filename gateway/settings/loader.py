@@ -63,6 +63,7 @@ class _Draft:
         self._origins: dict[Location, str] = {}
         self._problems: list[Problem] = []
         self._tainted: set[Location] = set()
+        self._unread: dict[Location, tuple[Finding, str]] = {}
         self._route_index: list[int] = []
 
     def read_file(self) -> None:
@@ -114,6 +115,9 @@ class _Draft:
             self._add("server.listen", {("server", "public_url"): url})
 
     def finish(self, *, listener_files: bool) -> Loaded:
+        for finding, source in self._unread.values():
+            self._tainted.add(finding.location)
+            self._problem(finding, source=source)
         settings = self._validate()
         warnings: list[Problem] = []
         if settings is not None:
@@ -164,10 +168,12 @@ class _Draft:
             holder.pop(key, None)
 
     def _add(self, source: str, layer: dict[Location, object]) -> None:
+        for location in layer:  # a file that another layer's value stands for need not be there
+            self._unread.pop(location, None)
+            self._unread.pop((*location[:-1], f"{location[-1]}_file") if location else location, None)
         for found in list(layers.secret_files(layer)):
             if isinstance(found, Finding):
-                self._tainted.add(found.location)
-                self._problem(found, source=source)
+                self._unread[found.location] = found, source
             else:
                 layer[found[0]] = found[1]
         for location, value in layer.items():

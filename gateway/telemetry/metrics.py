@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.events import Event, Level, Name
+from gateway.sessions.decision import Outcome
+from gateway.sessions.session import RevokeReason
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration histograms, seconds."""
@@ -23,14 +25,30 @@ _LOGINS: Final = {
     Name.LOGIN_FAILED: "failed",
     Name.LOGIN_THROTTLED: "throttled",
 }
+# What alerts wait for: counters that are there from the start, because the first of a kind is an increase only then.
+_AWAITED: Final = (
+    (Name.CONFIG_RELOAD_FAILED, Level.ERROR),
+    (Name.CONNECTIONS_LIMITED, Level.WARNING),
+    (Name.EVENTS_DROPPED, Level.WARNING),
+    (Name.REQUEST_FAILED, Level.ERROR),
+    (Name.SESSION_REFRESH_REUSED, Level.ERROR),
+    (Name.SESSION_SUSPICIOUS, Level.WARNING),
+    (Name.STORE_FAILED, Level.ERROR),
+    (Name.STORE_FAILED, Level.WARNING),
+    (Name.TLS_RELOAD_FAILED, Level.ERROR),
+    (Name.UPSTREAM_DOWN, Level.WARNING),
+    (Name.WORKER_EXITED, Level.ERROR),
+    (Name.WORKER_HUNG, Level.ERROR),
+)
 
 
 class Kind(StrEnum):
-    """What a family of samples is; gauges of several processes are added, or the largest counts."""
+    """What a family of samples is; gauges of several processes are added, or the largest or the smallest counts."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
     GREATEST = "greatest"
+    LEAST = "least"
     HISTOGRAM = "histogram"
 
 
@@ -95,6 +113,14 @@ class Metrics:
         self._store = Family(
             "gateway_store_duration_seconds", "Calls to the store.", Kind.HISTOGRAM, ("operation", "result")
         )
+        for outcome in Outcome:
+            self._refreshes.add((outcome.value,), 0.0)
+        for result in _LOGINS.values():
+            self._logins.add((result,), 0.0)
+        for reason in RevokeReason:
+            self._revoked.add((reason.value,), 0.0)
+        for name, level in _AWAITED:
+            self._events.add((name.value, level.value), 0.0)
         # By route, method and status.
         self._seen: dict[tuple[str | None, str, int], _Row] = {}
         self._read: list[tuple[Family, Callable[[], float]]] = []
@@ -169,6 +195,8 @@ def merged(snapshots: Iterable[Iterable[Family]]) -> list[Family]:
                     into.samples[labels] = list(values)
                 elif family.kind is Kind.GREATEST:
                     known[0] = max(known[0], values[0])
+                elif family.kind is Kind.LEAST:
+                    known[0] = min(known[0], values[0])
                 else:
                     into.samples[labels] = [one + other for one, other in zip(known, values, strict=True)]
     return list(families.values())

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from support.listening import certificate
 from support.process import Fleet, free_port, until
+
+OF_REQUESTS = {
+    "gateway_requests_total",
+    "gateway_request_duration_seconds",
+    "gateway_request_body_bytes_total",
+    "gateway_response_body_bytes_total",
+}
+"""There once a request was proxied."""
 
 
 def scrape(listen: str) -> dict[str, float]:
@@ -42,6 +53,17 @@ def test_requests_log_ins_refreshes_and_the_store_are_counted(fleet: Fleet) -> N
     assert found["gateway_store_duration_seconds_count['ok', 'sessions.create']"] == 1
     assert 0 <= found["gateway_revocation_staleness_seconds[]"] < 5
     assert not any("no-token" in name or login.json["session_id"] in name for name in found)
+
+
+def test_the_catalogue_names_what_a_gateway_tells_and_nothing_else(fleet: Fleet, tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    tls = {"cert_file": str(files.certificate), "key_file": str(files.key)}
+    listen = f"127.0.0.1:{free_port()}"
+    fleet.serve(server={"admin_listen": listen, "tls": tls})
+    told = {name.partition("[")[0] for name in scrape(listen)}
+    families = {re.sub("_(bucket|count|sum)$", "", name) for name in told} | OF_REQUESTS
+    text = Path(__file__).parents[2].joinpath("docs", "metrics.md").read_text(encoding="utf-8")
+    assert families == set(re.findall(r"`((?:gateway|process)_\w+)`", text))
 
 
 def test_several_workers_answer_for_all_and_for_those_that_ended(fleet: Fleet) -> None:

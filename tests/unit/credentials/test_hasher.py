@@ -102,8 +102,10 @@ async def test_a_full_queue_refuses_at_once() -> None:
     await gate.wait_started()
     waiting = asyncio.ensure_future(pool.run(gate.work))
     await until(lambda: pool.taken == 2)
+    assert pool.refused == 0
     with pytest.raises(TemporarilyUnavailable) as refusal:
         await pool.run(gate.work)
+    assert pool.refused == 1
     assert refusal.value.retry_after is not None
     gate.open.set()
     assert await asyncio.gather(running, waiting) == ["done", "done"]

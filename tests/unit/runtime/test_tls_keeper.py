@@ -12,7 +12,7 @@ from support.proxying import Notes
 
 from gateway.errors import CannotStart
 from gateway.runtime.tls import TlsKeeper
-from gateway.settings.certificates import TlsProblem, server_context
+from gateway.settings.certificates import TlsProblem, expiry, server_context
 
 
 def problem(files: object) -> str:
@@ -79,6 +79,12 @@ def test_a_bad_pair_is_told_once_and_a_good_one_comes_into_force_later(tmp_path:
     assert [event.name for event in notes.events] == ["tls.reload_failed"] * 2 + ["tls.reloaded"]
     assert str(notes.events[-1].fields["not_after"]).endswith("Z")
     assert keeper.context is not first
+
+
+def test_the_end_of_the_certificate_in_force_is_known(tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    keeper = TlsKeeper(files, Notes())
+    assert keeper.not_after == expiry(files.certificate).timestamp()
 
 
 def test_a_renewal_in_two_steps_is_one_reload(tmp_path: Path) -> None:

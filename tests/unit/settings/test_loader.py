@@ -242,6 +242,14 @@ def test_a_later_layer_wins_over_an_earlier_secret_file(write: Write, tmp_path: 
     assert load(write("storage: {database: sqlite:///x.db}"), above).settings.storage.database == "sqlite:///file.db"
 
 
+@pytest.mark.parametrize("key", ["DATABASE", "DATABASE_FILE"])
+def test_a_secret_file_that_a_later_layer_replaces_need_not_exist(write: Write, tmp_path: Path, key: str) -> None:
+    (tmp_path / "url").write_text("sqlite:///there.db")
+    value = f"{tmp_path}/url" if key == "DATABASE_FILE" else "sqlite:///there.db"
+    path = write(f"storage: {{database_file: {tmp_path}/not-there}}\n")
+    assert load(path, {f"GATEWAY__STORAGE__{key}": value}).settings.storage.database == "sqlite:///there.db"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "cannot read"), (b"", "is empty"), (b"\xff", "is not text"), (b"a" * 70000, "larger")],

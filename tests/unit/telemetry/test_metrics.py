@@ -8,6 +8,7 @@ from support.clock import FrozenClock
 
 from gateway.admin_api.exposition import render
 from gateway.events import Event, Level, Name
+from gateway.sessions.decision import Outcome
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.metrics import BUCKETS, Kind, Metrics, merged
 
@@ -66,15 +67,25 @@ def test_events_are_counted_by_what_operators_watch() -> None:
     assert found["gateway_warnings_total{event=session.refresh_reused,level=error}"] == 1
 
 
+def test_what_alerts_wait_for_is_there_before_it_happens() -> None:
+    awaited = samples(Metrics())
+    assert set(awaited.values()) == {0.0}
+    assert {f"gateway_refreshes_total{{outcome={outcome}}}" for outcome in Outcome} <= awaited.keys()
+    assert "gateway_logins_total{result=throttled}" in awaited
+    assert "gateway_sessions_revoked_total{reason=reuse}" in awaited
+    assert "gateway_warnings_total{event=store.failed,level=error}" in awaited
+
+
 def test_processes_are_added_and_the_stalest_counts() -> None:
     one, other = Metrics(), Metrics()
     for metrics, value in ((one, 1.0), (other, 7.0)):
         metrics.read_from("connections", "Open.", Kind.GAUGE, lambda value=value: value)
         metrics.read_from("staleness", "Seconds.", Kind.GREATEST, lambda value=value: value)
+        metrics.read_from("expiry", "Unix time.", Kind.LEAST, lambda value=value: value)
         metrics.store_call("sessions.rotate", BUCKETS[0], failed=False)
     one.store_call("sessions.rotate", 0.2, failed=True)
     found = samples(one, other)
-    assert (found["connections{}"], found["staleness{}"]) == (8, 7)
+    assert (found["connections{}"], found["staleness{}"], found["expiry{}"]) == (8, 7, 1)
     assert found["gateway_store_duration_seconds_bucket{le=0.001,operation=sessions.rotate,result=ok}"] == 2
     assert found["gateway_store_duration_seconds_count{operation=sessions.rotate,result=error}"] == 1
     assert samples(one)["connections{}"] == 1, "merging changes nobody's own counts"
