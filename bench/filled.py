@@ -134,9 +134,9 @@ def user_id(number: int) -> str:
     return str(uuid.UUID(int=random.Random(number).getrandbits(128), version=4))
 
 
-def live(user: str, now: float) -> Session:
-    """A session of the last weeks that was refreshed within the last hours."""
-    began = now - _CHANCE.uniform(0, 20 * DAY)
+def live(user: str, now: float, *, age: float = 0.5) -> Session:
+    """A session that began `age` (0 to 1) of three weeks ago and was refreshed within the last hours."""
+    began = now - age * 21 * DAY
     used = max(began, now - _CHANCE.uniform(0, 8 * 3600))
     session = begin_session(_sid(), user, Channel.BODY, FACTS, began, _POLICY)
     generation = 1 + int((used - began) / 900)
@@ -153,15 +153,15 @@ def live(user: str, now: float) -> Session:
     )
 
 
-def over(user: str, now: float) -> Session:
-    """A session past its idle limit that nobody has marked as ended yet."""
+def over(user: str, now: float, *, age: float = 0.5) -> Session:
+    """A session past its idle limit since a day at most, that nobody has marked as ended yet."""
     past = _CHANCE.uniform(1, DAY)
-    return replace(live(user, now), idle_expires_at=now - past, max_access_exp=now - past)
+    return replace(live(user, now, age=age), idle_expires_at=now - past, max_access_exp=now - past - DAY)
 
 
 def ended(user: str, now: float, *, days: float) -> Session:
-    """A session that ended by log-out within the `days` days that begin `days` days ago."""
-    at = now - _CHANCE.uniform(days, 2 * days) * DAY
+    """A session that ended by log-out on the day that began `days` days ago."""
+    at = now - (days + _CHANCE.uniform(0, 1)) * DAY
     return replace(live(user, at), revoked_at=at, revoke_reason=RevokeReason.LOGOUT)
 
 

@@ -35,7 +35,7 @@ from gateway.settings.loader import load
 
 LIMIT, PAUSE_MS = 1.5, 50.0
 FEW, PER_USER, AT_ONCE = 1000, 5, 16
-REFRESHES, LISTS, REVOKED, BATCHES = 1200, 150, 20, 3
+REFRESHES, LISTS, REVOKED, BATCHES = 1200, 150, 20, 12
 RATE, ALONE_SECONDS = 400.0, 8.0
 RETENTION = 7 * filled.DAY
 _POLICY = RotationPolicy()
@@ -70,18 +70,22 @@ class Rig:
 
     async def lists(self) -> int:
         """The sessions of one user after the other."""
+        found = 0
         for number in range(LISTS):
             # The first half of the users refreshes, the second is revoked.
             user = filled.user_id(number * 7919 % (self.users // 2))
-            assert await self.gateway.stores.sessions.list_live(user), "a user without sessions"
+            found += len(await self.gateway.stores.sessions.list_live(user))
+        assert found > LISTS, "users without sessions"
         return LISTS
 
     async def revocations(self) -> int:
         """All sessions of one user after the other."""
+        found = 0
         for _ in range(REVOKED):
             self.revoked += 1
             user = filled.user_id(self.users - self.revoked)
-            assert (await self.gateway.stores.sessions.end_user(user, RevokeReason.LOGOUT_ALL)).sessions
+            found += len((await self.gateway.stores.sessions.end_user(user, RevokeReason.LOGOUT_ALL)).sessions)
+        assert found > REVOKED, "users without sessions"
         return REVOKED
 
     async def cleanup(self) -> int:
@@ -123,20 +127,21 @@ async def rig(kind: str, folder: Path, count: int, stack: AsyncExitStack) -> Rig
 
 
 def _sessions(count: int, users: int, now: float, waiting: list[tuple[str, int]]) -> Iterator[Session]:
-    """Every user has `PER_USER`, of the states that occur; those to be refreshed are noted in `waiting`."""
+    """Every user has `PER_USER`, in the order they began; those to be refreshed are noted in `waiting`."""
     few = count <= FEW
     for number in range(count):
-        owner, turn = number % users, number // users
-        user = filled.user_id(owner)
-        if turn == 1 and owner % 2:
+        owner = number % users
+        user, age = filled.user_id(owner), 1 - number / count
+        state = number * 2_654_435_761 % 2**32 % 10
+        if not few and age > 0.9:
+            yield filled.ended(user, now, days=10.0 + 100 * (age - 0.9))
+        elif state == 0:
             yield filled.ended(user, now, days=3.0)
-        elif turn == 2 and owner % 2 and not few:
-            yield filled.over(user, now)
-        elif turn == 2 and not few:
-            yield filled.ended(user, now, days=10.0)
+        elif state == 1 and not few:
+            yield filled.over(user, now, age=age)
         else:
-            session = filled.live(user, now)
-            if owner < users // 2 and len(waiting) < 50_000:
+            session = filled.live(user, now, age=age)
+            if owner < users // 2 and len(waiting) < 50_000 and (few or number % 7 == 0):
                 waiting.append((session.sid, session.generation))
             yield session
 

@@ -199,7 +199,7 @@ class PostgresSessions:
         async def work(transaction: Transaction) -> Ended:
             over = tuple(map(session_of, await transaction.fetch(OVER, self._given(), limit)))
             now = await writes.now(transaction, self._given())
-            return await writes.apply(transaction, transitions.end_sessions(over, RevokeReason.IDLE, now), now)
+            return await writes.apply(transaction, transitions.expire_sessions(over, now), now)
 
         return await self._work.run(work)
 
