@@ -18,7 +18,7 @@ from typing import Protocol
 
 import asyncpg
 
-from bench.processes import cpu_seconds
+from bench.processes import cpu_seconds_of, family
 from gateway.credentials.user import User
 from gateway.risk.client import client_facts
 from gateway.sessions.policy import RotationPolicy
@@ -87,6 +87,7 @@ class PostgresFilled:
     def __init__(self, folder: Path) -> None:
         self._name = f"bench_{folder.name}".replace("-", "_").lower()
         self._url = ""
+        self._spent: dict[int, float] = {}
         self.storage = ""
 
     async def made(self) -> PostgresFilled:
@@ -109,7 +110,10 @@ class PostgresFilled:
         await connection.close()
 
     def cpu_seconds(self) -> float:
-        return cpu_seconds(postgres.server().pid)
+        # A connection that has ended must not take back what it cost before.
+        for pid in family(postgres.server().pid):
+            self._spent[pid] = max(self._spent.get(pid, 0.0), cpu_seconds_of(pid))
+        return sum(self._spent.values())
 
 
 async def make(kind: str, folder: Path) -> Filled:

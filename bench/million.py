@@ -36,7 +36,7 @@ from gateway.settings.loader import load
 LIMIT, PAUSE_MS = 1.5, 50.0
 FEW, PER_USER, AT_ONCE = 1000, 5, 16
 REFRESHES, LISTS, REVOKED, BATCHES = 1200, 150, 20, 12
-RATE, ALONE_SECONDS = 400.0, 8.0
+RATE, ALONE_SECONDS, BESIDE_SECONDS = 400.0, 10.0, 20.0
 RETENTION = 7 * filled.DAY
 _POLICY = RotationPolicy()
 Figures = dict[str, tuple[float, float]]
@@ -206,7 +206,7 @@ async def beside_cleanup(rig: Rig) -> dict[str, float]:
     alone = await latencies(rig, lambda: time.perf_counter() >= end)
     begin = time.perf_counter()
     cleaning = asyncio.create_task(rig.gateway._clean_up())
-    beside = await latencies(rig, lambda: cleaning.done() or time.perf_counter() > begin + 60)
+    beside = await latencies(rig, lambda: cleaning.done() or time.perf_counter() > begin + BESIDE_SECONDS)
     took = time.perf_counter() - begin
     cleaning.cancel()
     await asyncio.gather(cleaning, return_exceptions=True)

@@ -148,8 +148,8 @@ def _python() -> Path:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.simplejwt", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one run (default: 5)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn (default: 3)")
-    parser.add_argument("--sessions", type=int, default=2000, help="sessions started for each run (default: 2000)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each, in turn (default: 2)")
+    parser.add_argument("--sessions", type=int, default=1000, help="sessions started for each run (default: 1000)")
     parser.add_argument("--clients", type=int, default=16, help="connections of wrk (default: 16)")
     parser.add_argument("--json", type=Path, help="write the figures there")
     return parser.parse_args()
