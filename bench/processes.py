@@ -64,10 +64,11 @@ def family(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of `pid` and its descendants so far; to the nanosecond where the kernel says (schedstat)."""
-    return sum(_cpu_seconds(member) for member in family(pid))
+    return sum(cpu_seconds_of(member) for member in family(pid))
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
+    """User and system time of this process alone; 0 when there is none."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         threads = [path.read_text().split()[0] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
         if threads and any(map(int, threads)):

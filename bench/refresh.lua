@@ -1,5 +1,8 @@
 -- wrk script: every request refreshes the session that waited longest; REFRESH_TOKENS names a file, a token a line.
+-- REFRESH_MEMBER is what the token is called in both bodies, refresh_token when it is not given.
 local waiting, first, last = {}, 1, 0
+local member = os.getenv("REFRESH_MEMBER") or "refresh_token"
+local pattern = '"' .. member .. '":"([^"]+)"'
 
 function init()
     for token in io.lines(os.getenv("REFRESH_TOKENS")) do
@@ -13,11 +16,11 @@ function request()
     waiting[first] = nil
     first = first + 1
     local headers = { ["Content-Type"] = "application/json", ["User-Agent"] = "bench/1.0" }
-    return wrk.format("POST", nil, headers, '{"refresh_token":"' .. token .. '"}')
+    return wrk.format("POST", nil, headers, '{"' .. member .. '":"' .. token .. '"}')
 end
 
 function response(status, _, body)
-    local token = body:match('"refresh_token":"([^"]+)"')
+    local token = body:match(pattern)
     if token then
         last = last + 1
         waiting[last] = token

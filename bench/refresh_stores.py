@@ -33,11 +33,13 @@ def main() -> int:
     found: dict[str, list[Run]] = {kind: [] for kind in DATABASES}
     theirs: list[float] = []
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name, ExitStack() as stack:
-        served = {kind: _serve(kind, Path(name) / kind, stack, options) for kind in DATABASES}
+        served = {kind: serve(kind, Path(name) / kind, stack, pooled=options.pooled) for kind in DATABASES}
         for round_number in range(options.rounds + 1):
             for kind, (port, pid, folder) in served.items():
                 before = cpu_seconds(postgres.server().pid)
-                run = _round(port, pid, folder, options, seconds=options.seconds if round_number else 1.0)
+                tokens = gateway.start_sessions(folder, options.sessions)
+                seconds = options.seconds if round_number else 1.0
+                run = drive(Server(pid, port), tokens, seconds=seconds, clients=options.clients)
                 if not round_number:
                     continue  # the first round only warms up
                 found[kind].append(run)
@@ -55,19 +57,22 @@ def main() -> int:
     return 1 if any(run.errors for runs in found.values() for run in runs) else 0
 
 
-def _serve(kind: str, folder: Path, stack: ExitStack, options: argparse.Namespace) -> tuple[int, int, Path]:
-    """A gateway on this store, its port and process."""
+def serve(
+    kind: str, folder: Path, stack: ExitStack, *, pooled: bool = False, workers: int = 1
+) -> tuple[int, int, Path]:
+    """A gateway on this store until `stack` ends: its port, its process, its folder."""
     folder.mkdir()
     port = free_port()
     url = f"sqlite:///{folder}/gateway.db"
     if kind == "postgres":
-        made = asyncio.run(postgres.server().make("bench"))
-        url = made + ("?pgbouncer=true" if options.pooled else "")
+        made = asyncio.run(postgres.server().make(f"bench{workers}"))
+        url = made + ("?pgbouncer=true" if pooled else "")
     (folder / "master.key").write_text("1:" + base64.b64encode(os.urandom(32)).decode() + "\n")
     (folder / "master.key").chmod(0o600)
+    listen = f'listen: "127.0.0.1:{port}", public_url: "http://127.0.0.1:{port}", workers: {workers}'
     (folder / "gateway.yaml").write_text(
         f"""
-server: {{listen: "127.0.0.1:{port}", admin_listen: null, public_url: "http://127.0.0.1:{port}"}}
+server: {{admin_listen: null, {listen}}}
 storage: {{database: "{url}", master_key_file: "{folder}/master.key"}}
 auth: {{cookie: {{secure: false}}}}
 logging: {{format: json}}
@@ -77,16 +82,19 @@ logging: {{format: json}}
     return port, process.pid, folder
 
 
-def _round(port: int, pid: int, folder: Path, options: argparse.Namespace, *, seconds: float) -> Run:
-    tokens = gateway.start_sessions(folder, options.sessions)
-    return wrk.drive(
-        Server(pid, port),
-        seconds=seconds,
-        connections=options.clients,
-        script=wrk.HERE / "refresh.lua",
-        path="/auth/refresh",
-        env={"REFRESH_TOKENS": str(tokens)},
-    )
+def drive(
+    peer: Server,
+    tokens: Path,
+    *,
+    seconds: float,
+    clients: int,
+    path: str = "/auth/refresh",
+    member: str = "refresh_token",
+) -> Run:
+    """Refresh the sessions of `tokens` in turn, each with what its last refresh gave."""
+    env = {"REFRESH_TOKENS": str(tokens), "REFRESH_MEMBER": member}
+    script = wrk.HERE / "refresh.lua"
+    return wrk.drive(peer, seconds=seconds, connections=clients, script=script, path=path, env=env)
 
 
 def _command(folder: Path) -> list[str]:

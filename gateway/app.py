@@ -46,7 +46,7 @@ from gateway.tokens.verified import VerifiedTokenCache
 
 KEYS_EVERY: Final = 10.0
 CLEANUP_EVERY: Final = 60.0
-CLEANUP_BATCH: Final = 200
+CLEANUP_BATCH: Final = 50
 STALE_AFTER: Final = 5.0
 """Seconds without a look at the revocation feed after which `revocation: strict` routes answer 503."""
 LEAVE: Final = 1.0
@@ -261,9 +261,7 @@ class Gateway:
         self._jobs.append(tasks.spawn(repeat(), name=work))
 
     async def _clean_up(self) -> None:
-        more = True
-        while more:  # in small batches: a refresh never waits behind a large one
-            more = await self.sessions.cleanup(CLEANUP_BATCH) >= CLEANUP_BATCH
+        await self.sessions.cleanup(CLEANUP_BATCH)  # in small batches: a refresh never waits behind a large one
 
     async def _stop_jobs(self) -> None:
         for job in self._jobs:

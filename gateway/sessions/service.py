@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from gateway.clock import Clock
@@ -26,6 +27,7 @@ from gateway.tokens.refresh_token import RefreshTokens
 
 __all__ = ["Issued", "SessionService"]
 
+RESTS: Final = 2.0
 RETENTION: Final = 30 * 24 * 3600.0
 
 
@@ -153,15 +155,21 @@ class SessionService:
         """
         return await self._store.access_until(sids)
 
-    async def cleanup(self, batch: int) -> int:
-        """End what is past its limits and delete what ended long ago, `batch` rows at a time; returns how many."""
+    async def cleanup(self, batch: int, rest: Callable[[float], Awaitable[object]] = asyncio.sleep) -> int:
+        """End what is past its limits and delete what ended long ago, `batch` rows at a time; returns how many.
+
+        Between two batches it rests `RESTS` times as long as the last one took: refreshes use the store meanwhile.
+        """
         total, batch, full = 0, max(1, batch), True
         while full:
+            began = self._clock.monotonic()
             ended = await self._store.expire(limit=batch)
             self.announce(ended, None)
             purged = await self._store.purge(retention=self._retention, limit=batch)
             total += len(ended.sessions) + purged
             full = max(len(ended.sessions), purged) >= batch
+            if full:
+                await rest(RESTS * (self._clock.monotonic() - began))
         return total
 
     async def _session_of(self, token: str, channel: Channel | None) -> str | None:

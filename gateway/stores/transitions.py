@@ -79,6 +79,16 @@ def end_sessions(sessions: Iterable[Session], reason: RevokeReason, now: float) 
     )
 
 
+def expire_sessions(sessions: Iterable[Session], now: float) -> Effects:
+    """End sessions that ran out. Where every access token ran out long before, there is nothing to deny: a feed that
+    grew by all of them would keep every process busy reading it.
+    """
+    ending = tuple(sessions)
+    effects = end_sessions(ending, RevokeReason.IDLE, now)
+    good_until = {session.sid: session.max_access_exp + DENIAL_LEEWAY for session in ending}
+    return replace(effects, feed=tuple(draft for draft in effects.feed if good_until[draft.key] > now))
+
+
 def end_user(
     user: User, sessions: Sequence[Session], reason: RevokeReason, now: float, *, keep: str | None = None
 ) -> Effects:

@@ -42,6 +42,20 @@ async def test_expire_tells_idle_from_absolute(stores: Stores, user: User, clock
     assert (await idle.stored()).revoked_at == clock.now()
 
 
+async def test_a_session_without_a_good_access_token_ends_without_a_feed_entry(
+    stores: Stores, user: User, clock: FrozenClock
+) -> None:
+    start = clock.now()
+    edge = start + 100 - DENIAL_LEEWAY
+    dead = await log_in(stores, user, idle_expires_at=start + 90, max_access_exp=edge)
+    good = await log_in(stores, user, idle_expires_at=start + 95, max_access_exp=edge + 0.5)
+    clock.advance(100)
+    ended = await stores.sessions.expire(limit=10)
+    assert [session.sid for session in ended.sessions] == [dead.sid, good.sid]
+    assert [entry.key for entry in ended.feed] == [good.sid]
+    assert [entry.key for entry in await stores.sessions.feed(0)] == [good.sid]
+
+
 async def test_purge_keeps_what_ended_within_retention(stores: Stores, user: User, clock: FrozenClock) -> None:
     old = await log_in(stores, user)
     await stores.sessions.end(old.sid, RevokeReason.LOGOUT)

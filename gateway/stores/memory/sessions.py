@@ -118,7 +118,7 @@ class MemorySessions:
         now = self._db.clock.now()
         over = [s for s in self._db.sessions.values() if s.revoked_at is None and s.ends_at <= now]
         over.sort(key=lambda s: (s.ends_at, s.sid))
-        return self._db.apply(transitions.end_sessions(over[:limit], RevokeReason.IDLE, now), now)
+        return self._db.apply(transitions.expire_sessions(over[:limit], now), now)
 
     async def purge(self, *, retention: float, limit: int) -> int:
         """Delete at most `limit` sessions that ended more than `retention` seconds ago, and expired feed rows."""

@@ -35,15 +35,20 @@ LIVE_OF_USER = (
     " ORDER BY s.last_seen_at DESC, s.created_at DESC, s.sid DESC LIMIT $3"
 )
 LIVE_OF_ALL = f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE {_LIVE} AND s.sid > $2 ORDER BY s.sid LIMIT $3"  # noqa: S608
-# Sessions under way elsewhere are passed over: whoever holds them is refreshing or ending them.
+# Sessions under way elsewhere are passed over: whoever holds them is refreshing or ending them. Neither statement reads
+# further along the index on look_at than its limit, however many sessions ran out at once: what is not over yet is
+# moved on first, and then everything that is due is over.
 OVER = (
     f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE s.revoked_at IS NULL"  # noqa: S608
-    f" AND s.look_at <= {_NOW} AND {_DEADLINE} <= {_NOW} ORDER BY {_DEADLINE}, s.sid LIMIT $2 FOR UPDATE SKIP LOCKED"
+    f" AND s.look_at <= {_NOW} AND {_DEADLINE} <= {_NOW} ORDER BY s.look_at LIMIT $2 FOR UPDATE SKIP LOCKED"
 )
 LOOK_LATER = (
     f"UPDATE sessions s SET look_at = {_DEADLINE} WHERE s.sid = ANY(ARRAY("  # noqa: S608
-    f"SELECT s.sid FROM sessions s WHERE s.revoked_at IS NULL AND s.look_at <= {_NOW} AND {_DEADLINE} > {_NOW}"
-    " ORDER BY s.look_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1"
+    "SELECT l.sid FROM sessions l WHERE l.sid = ANY(ARRAY("
+    "SELECT d.sid FROM (SELECT s.sid, s.idle_expires_at, s.absolute_expires_at FROM sessions s"
+    f" WHERE s.revoked_at IS NULL AND s.look_at <= {_NOW} ORDER BY s.look_at LIMIT $2) d"
+    f" WHERE least(d.idle_expires_at, d.absolute_expires_at) > {_NOW}))"
+    " AND l.revoked_at IS NULL FOR UPDATE SKIP LOCKED)) RETURNING 1"
 )
 # Rows are locked in the order of ids, so that two batches with the same sessions wait for each other in turn.
 CONFIRM = (
@@ -69,7 +74,7 @@ PURGE_FEED = (
 )
 FEED = f"SELECT seq, kind, key, value, expires_at FROM revocations WHERE seq > $2 AND expires_at > {_NOW} ORDER BY seq"  # noqa: S608
 _LOOK_STEP = 500
-_LOOK_STEPS = 20
+_LOOK_STEPS = 100
 _KINDS = {kind.value: kind for kind in FeedKind}
 
 
@@ -186,14 +191,15 @@ class PostgresSessions:
 
     async def expire(self, *, limit: int) -> Ended:
         """Mark at most `limit` sessions past their idle or absolute limit as ended."""
+        step = max(limit, _LOOK_STEP)
         for _ in range(_LOOK_STEPS):
-            if len(await self._work.rows(LOOK_LATER, self._given(), _LOOK_STEP)) < _LOOK_STEP:
+            if not await self._work.rows(LOOK_LATER, self._given(), step):
                 break
 
         async def work(transaction: Transaction) -> Ended:
             over = tuple(map(session_of, await transaction.fetch(OVER, self._given(), limit)))
             now = await writes.now(transaction, self._given())
-            return await writes.apply(transaction, transitions.end_sessions(over, RevokeReason.IDLE, now), now)
+            return await writes.apply(transaction, transitions.expire_sessions(over, now), now)
 
         return await self._work.run(work)
 

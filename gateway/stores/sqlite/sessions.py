@@ -160,7 +160,7 @@ class SqliteSessions:
         def work(transaction: Transaction) -> Ended:
             now = self._clock.now()
             over = tuple(map(session_of, transaction.execute(_OVER, (now, limit))))
-            return writes.apply(transaction, transitions.end_sessions(over, RevokeReason.IDLE, now), now)
+            return writes.apply(transaction, transitions.expire_sessions(over, now), now)
 
         return await self._writer.run(work)
 

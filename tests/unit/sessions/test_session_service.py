@@ -176,6 +176,24 @@ async def test_cleaning_up_ends_and_deletes_in_batches(bench: SessionBench) -> N
     assert await bench.stores.sessions.get(young.session.sid) is not None
 
 
+async def test_cleaning_up_rests_between_batches_for_longer_than_they_took(bench: SessionBench) -> None:
+    user = await bench.add_user()
+    for _ in range(4):
+        await bench.login(user)
+    bench.clock.advance(24 * 3600)
+    rests: list[float] = []
+
+    async def slow() -> None:
+        bench.clock.advance(0.25)
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    bench.store.before["expire"] = slow
+    assert await bench.service.cleanup(2, rest) == 4
+    assert rests == [0.5, 0.5]
+
+
 class TestLogout:
     """What ends a session at log-out, and what does not."""
 

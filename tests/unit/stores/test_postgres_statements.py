@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "lock session": (writes._LOCK_SESSION, ("x",)),
     "lock unended": (writes._LOCK_UNENDED, ("user-7",)),
     "end": (writes._END, (1.0, ["a", "b"], ["logout", "logout"])),
+    "access until": (sessions.ACCESS_UNTIL, (1.0, ["a", "b"])),
     "live of user": (sessions.LIVE_OF_USER, (1.0, "user-7", 100)),
     "live of all": (sessions.LIVE_OF_ALL, (1.0, "8", 100)),
     "over": (sessions.OVER, (1e9 + 100, 100)),
@@ -88,6 +90,27 @@ async def test_no_statement_reads_a_whole_table(full: str, name: str) -> None:
     assert "Index" in plan, plan
     for table in ("sessions", "users", "revocations"):
         assert f"Seq Scan on {table}" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    "sql", [sessions.OVER, sessions.LOOK_LATER, sessions.PURGE], ids=["over", "look later", "purge"]
+)
+async def test_a_batch_of_cleanup_reads_no_more_than_itself_however_much_is_due(full: str, sql: str) -> None:
+    now, limit = 1.5e9, 100
+    connection = await asyncpg.connect(full)
+    transaction = connection.transaction()
+    await transaction.start()
+    values = (now, now, limit) if sql is sessions.PURGE else (now, limit)
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *values))
+    await transaction.rollback()
+    await connection.close()
+    assert max(_rows(plan[0]["Plan"])) <= 2 * limit, json.dumps(plan, indent=1)
+
+
+def _rows(node: dict[str, Any]) -> Iterator[float]:
+    yield (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    for part in node.get("Plans", ()):
+        yield from _rows(part)
 
 
 @pytest.fixture
