@@ -75,6 +75,11 @@ class PasswordHasher:
         current = isinstance(found, Argon2Hash) and found.is_current(self.parameters)
         return Verification(ok=ok, outdated=ok and not current, unusable=unusable)
 
+    @property
+    def load(self) -> int:
+        """How many passwords are being hashed or wait for it."""
+        return self._pool.taken
+
     async def close(self) -> None:
         """Let running hashes finish and end the threads."""
         await self._pool.close()
