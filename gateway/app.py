@@ -12,18 +12,20 @@ from aiohttp import web
 
 from gateway import policies, tasks
 from gateway.admin_api.exposition import Snapshot
-from gateway.admin_api.health import build_admin
+from gateway.admin_api.health import Report, build_admin
 from gateway.clock import Clock
 from gateway.credentials.hasher import PasswordHasher
 from gateway.credentials.pool import default_permits
 from gateway.credentials.users import UserService
-from gateway.deployment import clock_difference, clock_tolerance, lock_timeout, open_master
+from gateway.deployment import lock_timeout, open_master
 from gateway.errors import GatewayError
 from gateway.events import Event, Level, Name
 from gateway.faces import VERIFIED_TOKENS, Core, Faces, build_faces
 from gateway.proxy.forward import Proxy
 from gateway.proxy.front import Front
+from gateway.readiness import Readiness
 from gateway.risk.device import preload
+from gateway.sessions.canary import Canary
 from gateway.sessions.denied_use import DeniedUse
 from gateway.sessions.receipts import ReceiptQueue
 from gateway.sessions.revocation import RevocationFollower, RevocationIndex
@@ -47,8 +49,6 @@ from gateway.tokens.verified import VerifiedTokenCache
 KEYS_EVERY: Final = 10.0
 CLEANUP_EVERY: Final = 60.0
 CLEANUP_BATCH: Final = 50
-STALE_AFTER: Final = 5.0
-"""Seconds without a look at the revocation feed after which `revocation: strict` routes answer 503."""
 LEAVE: Final = 1.0
 """Seconds in which a gateway that stops still answers what comes over connections that were open before."""
 
@@ -56,7 +56,10 @@ LEAVE: Final = 1.0
 class Gateway:
     """A gateway that is ready to serve: hand `front` to a listener. Made by `open_gateway`."""
 
-    def __init__(self, settings: Settings, stores: Stores, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, stores: Stores, telemetry: Telemetry, clock: Clock, *, canary: bool = True
+    ) -> None:
+        """`canary`: whether this is the process of its node that sends canaries."""
         self.settings = settings
         self.stores = stores
         self.telemetry = telemetry
@@ -65,6 +68,15 @@ class Gateway:
         self.index = RevocationIndex()
         self.receipts = ReceiptQueue(stores.sessions, clock, self.events)
         self.follower = RevocationFollower(stores.sessions, self.index, clock, self.events)
+        self.canary = Canary(
+            stores.sessions,
+            self.index,
+            clock,
+            self.events,
+            telemetry.metrics.revocation,
+            interval=settings.sessions.canary_interval,
+            sends=canary,
+        )
         hashing = settings.passwords.hashing
         self.hasher = PasswordHasher(
             permits=hashing.permits or default_permits(settings.server.workers), queue=hashing.queue
@@ -75,7 +87,7 @@ class Gateway:
         self._core: Core
         self._faces: Faces
         self._jobs: list[asyncio.Task[object]] = []
-        self._serving = False
+        self._readiness: Readiness
 
     @property
     def proxy(self) -> Proxy:
@@ -115,10 +127,13 @@ class Gateway:
             stores.keys, master, self.clock, tokens.algorithm.value, tokens.key_rotation, tokens.access_ttl, self.events
         )
         await self.keys.load()
+        self._readiness = Readiness(stores, self.clock, self.follower, self.canary, self.keys)
         self._core = self._make_core(RefreshTokens(master, await store_incarnation(stores.keys)))
         stack.push_async_callback(self.receipts.close)
         await self.follower.start()
         stack.push_async_callback(self.follower.stop)
+        stack.push_async_callback(self.canary.stop)
+        self.canary.start()
         self._faces = await build_faces(self._core, settings)
         stack.push_async_callback(self._close_faces)
         stack.callback(self.index.subscribe(self.proxy.streams.revoked))
@@ -129,7 +144,7 @@ class Gateway:
         self._every(KEYS_EVERY, "signing keys", self.keys.refresh_if_due)
         self._every(CLEANUP_EVERY, "cleanup", self._clean_up)
         await asyncio.to_thread(preload)
-        self._serving = True
+        self._readiness.state = None
 
     async def prepare(self, settings: Settings) -> Callable[[], None]:
         """Build everything for `settings`; what is returned puts it in force, at once and as a whole.
@@ -141,7 +156,7 @@ class Gateway:
 
     async def leave(self) -> None:
         """Begin to stop gently: for a moment connections that stay get their next answer with `Connection: close`."""
-        self._serving = False
+        self._readiness.state = "draining"
         await self.front.leave(LEAVE)
 
     async def drain(self, seconds: float) -> None:
@@ -152,19 +167,12 @@ class Gateway:
 
     async def checks(self) -> Mapping[str, str | None]:
         """Readiness, per check None or what is wrong."""
-        return {
-            **self.quick_checks(),
-            "database": await self._database_problem(),
-            "clock": await self._clock_problem(),
-        }
+        checks = await self._readiness.checks(self.settings)
+        return {name: check.problem for name, check in checks.items()}
 
     def quick_checks(self) -> dict[str, str | None]:
         """The checks that await nothing."""
-        staleness = self.follower.staleness()
-        return {
-            "serving": None if self._serving else "not serving (starting or draining)",
-            "revocation feed": None if staleness <= STALE_AFTER else f"not read for {staleness:.0f} s",
-        }
+        return {name: check.problem for name, check in self._readiness.quick().items()}
 
     def admin(
         self, others: Callable[[], Mapping[str, str | None]] = dict, elsewhere: Snapshot | None = None
@@ -173,13 +181,13 @@ class Gateway:
         counted there.
         """
 
-        async def checks() -> Mapping[str, str | None]:
-            return {**await self.checks(), **others()}
+        async def readiness() -> Report:
+            return await self._readiness.report(self.settings, self.proxy, others())
 
         async def snapshot() -> Iterable[Family]:
             return self.counted() if elsewhere is None else merged([await elsewhere(), self.counted()])
 
-        return build_admin(checks, snapshot)
+        return build_admin(readiness, snapshot)
 
     def counted(self) -> list[Family]:
         """What this process has counted."""
@@ -196,6 +204,12 @@ class Gateway:
             Kind.GREATEST,
             self.follower.staleness,
         )
+        read(
+            "gateway_revocation_canary_age_seconds",
+            "Since a canary was last seen in force.",
+            Kind.GREATEST,
+            self.canary.age,
+        )
         read("gateway_client_connections", "Open, of clients.", gauge, lambda: len(self.front.connections))
         read("gateway_upstream_connections", "Open, to backends.", gauge, lambda: self.proxy.open_upstream_connections)
         read(
@@ -203,8 +217,11 @@ class Gateway:
         )
         read("gateway_receipts_waiting", "Receipts not yet written.", gauge, lambda: len(self.receipts))
         read("gateway_verified_tokens", "Access tokens remembered as verified.", gauge, lambda: len(cache))
+        read("gateway_store_connections", "Open, to the database.", gauge, lambda: self.stores.load().open)
+        read("gateway_store_connections_used", "Of those, at work.", gauge, lambda: self.stores.load().used)
+        read("gateway_store_waiting", "Calls that wait for the database.", gauge, lambda: self.stores.load().waiting)
+        read("gateway_password_hashes", "Passwords being hashed or waiting for it.", gauge, lambda: self.hasher.load)
         read("gateway_token_verifications", "Access tokens not found there.", counter, lambda: cache.misses)
-        read("gateway_password_hashes", "Running or waiting.", gauge, lambda: self.hasher.taken)
         read("gateway_password_hashes_refused", "Found the queue full.", counter, lambda: self.hasher.refused)
         read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
@@ -236,6 +253,7 @@ class Gateway:
         self._core.refresh_throttle.change(throttle)
         logging = faces.settings.logging
         self.telemetry.change(logging.level.value, access_log=logging.access_log)
+        self.canary.change(faces.settings.sessions.canary_interval)
         self.front.change_over(faces.proxy)
         tasks.spawn(before.api.cleanup(), name="own api of the old configuration")
 
@@ -267,22 +285,6 @@ class Gateway:
         for job in self._jobs:
             await tasks.cancel(job)
 
-    async def _clock_problem(self) -> str | None:
-        """Rotation is reckoned in the store's time, tokens in ours."""
-        try:
-            apart = await clock_difference(self.stores, self.clock)
-        except GatewayError as error:
-            return error.debug or error.title
-        allowed = clock_tolerance(self.settings)
-        return None if apart <= allowed else f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
-
-    async def _database_problem(self) -> str | None:
-        try:
-            await self.stores.database.ping()
-        except GatewayError as error:
-            return error.debug or error.title
-        return None
-
     def _report(self, work: str, error: Exception) -> None:
         reason = error.debug if isinstance(error, GatewayError) else None
         fields = {"work": work, "error": reason or f"{type(error).__name__}: {error}"}
@@ -291,11 +293,12 @@ class Gateway:
 
 @asynccontextmanager
 async def open_gateway(
-    settings: Settings, clock: Clock, *, exclusive: Exclusive | None = None
+    settings: Settings, clock: Clock, *, exclusive: Exclusive | None = None, canary: bool = True
 ) -> AsyncIterator[Gateway]:
     """Open everything `settings` asks for, and close it in reverse. Raises `CannotStart` with one clear line.
 
-    `exclusive` keeps other processes from writing to the same stdout in the middle of our lines.
+    `exclusive` keeps other processes from writing to the same stdout in the middle of our lines. `canary`: whether this
+    process sends canaries, as one of its node should.
     """
     async with AsyncExitStack() as stack:
         stores = await open_stores(
@@ -312,6 +315,6 @@ async def open_gateway(
             exclusive=exclusive,
         )
         stack.push_async_callback(telemetry.close)
-        gateway = Gateway(settings, timed(stores, telemetry.metrics.store_call), telemetry, clock)
+        gateway = Gateway(settings, timed(stores, telemetry.metrics.store_call), telemetry, clock, canary=canary)
         await gateway.open(stack)
         yield gateway

@@ -44,6 +44,8 @@ class Name(StrEnum):
     TLS_RELOAD_FAILED = "tls.reload_failed"
     STORE_FAILED = "store.failed"
     REQUEST_FAILED = "request.failed"
+    CANARY_LATE = "canary.came_late"
+    CANARY_MISSED = "canary.missed"
     EVENTS_DROPPED = "events.dropped"
     LOG_DROPPED = "log.dropped"
     LOG_LIBRARY = "log.library"

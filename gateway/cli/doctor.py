@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,9 @@ import click
 
 from gateway.cli import EXIT_FAILURE, output
 from gateway.cli.context import Deployment, config_option, find_config, open_deployment, run_async
+from gateway.cli.doctor_certificates import examine_certificates, judge
+from gateway.cli.doctor_live import examine_running
+from gateway.cli.finding import Finding, Status, failed
 from gateway.clock import Clock, SystemClock
 from gateway.deployment import clock_difference, clock_tolerance, master_key_path
 from gateway.errors import BadGateway, CannotStart, GatewayError
@@ -31,25 +34,7 @@ if TYPE_CHECKING:
 _PROOF: Final = b"doctor"
 
 
-class Status(StrEnum):
-    """How a check went. SKIPPED: it rests on one that failed."""
-
-    OK = "ok"
-    WARNING = "warn"
-    FAILED = "FAIL"
-    SKIPPED = "skip"
-
-
 _COLORS: Final = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red", Status.SKIPPED: "yellow"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    check: str
-    status: Status
-    detail: str
 
 
 @click.command()
@@ -57,14 +42,16 @@ class Finding:
 @output.json_option
 @click.pass_context
 def doctor(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
-    """Check configuration, database, keys, clock and upstreams of a deployment; exit code 1 when one fails."""
+    """Check configuration, database, keys, clock, certificates and upstreams of a deployment, and whether the gateway
+    that runs is ready; exit code 1 when one fails.
+    """
     path = find_config(config_path)
     try:
         loaded = load(path, os.environ)
     except ConfigError as error:
-        findings = [_failed("config", str(problem)) for problem in error.problems]
+        findings = [failed("config", str(problem)) for problem in error.problems]
     except CannotStart as error:
-        findings = [_failed("config", _reason(error))]
+        findings = [failed("config", _reason(error))]
     else:
         findings = [*_config(loaded, path), *run_async(_examine(loaded.settings, SystemClock()))]
     healthy = not any(finding.status is Status.FAILED for finding in findings)
@@ -93,7 +80,9 @@ def _config(loaded: Loaded, path: Path | None) -> list[Finding]:
 
 async def _examine(settings: Settings, clock: Clock) -> list[Finding]:
     findings = [finding async for finding in _stored(settings, clock)]
-    return [*findings, *await _upstreams(settings)]
+    findings += examine_certificates(settings, clock)
+    findings += await _upstreams(settings, clock)
+    return [*findings, *await examine_running(settings.server)]
 
 
 async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
@@ -104,7 +93,7 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             deployment = await stack.enter_async_context(open_deployment(settings, clock))
             await deployment.stores.database.ping()
         except GatewayError as error:
-            yield _failed("database", _reason(error))
+            yield failed("database", _reason(error))
             for check in ("master key", "signing key", "clock"):
                 yield Finding(check, Status.SKIPPED, "needs the database")
             return
@@ -121,11 +110,11 @@ async def _stored(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
 async def _master_key(deployment: Deployment) -> Finding:
     path = master_key_path(deployment.settings)
     if path is not None and not path.exists():
-        return _failed("master key", f"the file {path} does not exist")
+        return failed("master key", f"the file {path} does not exist")
     try:
         master = await deployment.master()
     except GatewayError as error:
-        return _failed("master key", _reason(error))
+        return failed("master key", _reason(error))
     if master.warnings:
         return Finding("master key", Status.WARNING, "; ".join(master.warnings))
     return Finding("master key", Status.OK, f"{path or 'in memory'} belongs to this database")
@@ -139,11 +128,11 @@ async def _signing_key(deployment: Deployment) -> Finding:
         now = deployment.clock.now()
         pair = service.ring.due(now)
         if pair is None:
-            return _failed("signing key", "there is none that can be used: `gateway serve` makes one when it starts")
+            return failed("signing key", "there is none that can be used: `gateway serve` makes one when it starts")
         if not pair.verify(_PROOF, pair.sign(_PROOF)):
-            return _failed("signing key", f"what {pair.kid} signs does not verify")
+            return failed("signing key", f"what {pair.kid} signs does not verify")
     except GatewayError as error:
-        return _failed("signing key", _reason(error))
+        return failed("signing key", _reason(error))
     unreadable = sum(report.state is KeyState.UNREADABLE for report in reports)
     if unreadable:
         return Finding("signing key", Status.WARNING, f"{pair.kid} signs; {unreadable} other cannot be opened")
@@ -155,13 +144,13 @@ async def _clock(deployment: Deployment) -> Finding:
     try:
         apart = await clock_difference(deployment.stores, deployment.clock)
     except GatewayError as error:
-        return _failed("clock", _reason(error))
+        return failed("clock", _reason(error))
     allowed = clock_tolerance(deployment.settings)
     detail = f"{apart:.1f} s from the database's, {allowed:.1f} s are allowed"
     return Finding("clock", Status.OK if apart <= allowed else Status.FAILED, detail)
 
 
-async def _upstreams(settings: Settings) -> list[Finding]:
+async def _upstreams(settings: Settings, clock: Clock) -> list[Finding]:
     """Each backend once, all at the same time: connected to as the gateway does it, health path included."""
     from gateway.policies import route_specs
     from gateway.proxy.upstreams import key_of
@@ -175,17 +164,15 @@ async def _upstreams(settings: Settings) -> list[Finding]:
             patience[key] = max(patience.get(key, 0.0), route.connect_timeout)
     if not routes:
         return [Finding("upstream", Status.WARNING, "no route names one: every request is answered 404")]
-    problems = await asyncio.gather(*(_problem(key, patience[key]) for key in routes))
-    findings = []
-    for (key, names), problem in zip(routes.items(), problems, strict=True):
-        well = "accepts" if key[2] is None else f"accepts, {key[2].path} is well"
-        status = Status.FAILED if problem else Status.OK
-        findings.append(Finding("upstream", status, f"{key[0]} ({', '.join(names)}): {problem or well}"))
-    return findings
+    tried = await asyncio.gather(*(_try(key, patience[key], clock) for key in routes))
+    return [
+        Finding("upstream", status, f"{key[0]} ({', '.join(names)}): {detail}")
+        for (key, names), (status, detail) in zip(routes.items(), tried, strict=True)
+    ]
 
 
-async def _problem(key: Key, seconds: float) -> str | None:
-    """What keeps a backend from being used, None when nothing does."""
+async def _try(key: Key, seconds: float, clock: Clock) -> tuple[Status, str]:
+    """Whether a backend can be used, and what keeps it from it; a certificate that ends soon is worth a warning."""
     from gateway.proxy import health
     from gateway.proxy.endpoint import Endpoint
     from gateway.proxy.response_head import ResponseRules
@@ -195,22 +182,37 @@ async def _problem(key: Key, seconds: float) -> str | None:
     try:
         endpoint = Endpoint(url, ResponseRules(), TlsContexts(tls) if url.startswith("https:") else None)
     except CannotStart as error:
-        return _reason(error)
+        return Status.FAILED, _reason(error)
     try:
-        (await endpoint.connect(seconds)).discard()
-        return await health.check(endpoint, policy) if policy is not None else None
+        connection = await endpoint.connect(seconds)
+        status, certificate = _peer_certificate(connection.transport, clock)
+        connection.discard()
+        problem = await health.check(endpoint, policy) if policy is not None else None
+        if problem is not None:
+            return Status.FAILED, problem
+        return status, ("accepts" if policy is None else f"accepts, {policy.path} is well") + certificate
     except BadGateway as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and not isinstance(cause, (ssl.SSLError, socket.gaierror)):
-            return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or str(cause)
-        return str(cause or f"no connection within {seconds:g} s")
+        return Status.FAILED, _why(error, seconds)
     finally:
         endpoint.close()
         await asyncio.sleep(0)  # the loop closes what was aborted
 
 
-def _failed(check: str, detail: str) -> Finding:
-    return Finding(check, Status.FAILED, detail)
+def _peer_certificate(transport: asyncio.BaseTransport | None, clock: Clock) -> tuple[Status, str]:
+    """When the certificate of a backend ends; one that has ended was refused before."""
+    shown = transport.get_extra_info("peercert") if transport is not None else None
+    if not shown or "notAfter" not in shown:
+        return Status.OK, ""
+    ends = dt.datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), dt.UTC)
+    status, text = judge(ends, dt.datetime.fromtimestamp(clock.now(), dt.UTC))
+    return status, f"; its certificate {text}"
+
+
+def _why(error: BadGateway, seconds: float) -> str:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and not isinstance(cause, (ssl.SSLError, socket.gaierror)):
+        return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or str(cause)
+    return str(cause or f"no connection within {seconds:g} s")
 
 
 def _reason(error: GatewayError) -> str:

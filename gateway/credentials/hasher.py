@@ -76,8 +76,8 @@ class PasswordHasher:
         return Verification(ok=ok, outdated=ok and not current, unusable=unusable)
 
     @property
-    def taken(self) -> int:
-        """How many hashes are made or wait."""
+    def load(self) -> int:
+        """How many passwords are being hashed or wait for it."""
         return self._pool.taken
 
     @property

@@ -197,6 +197,11 @@ class Endpoint:
             connection.discard()
 
     @property
+    def down(self) -> bool:
+        """Whether requests do not get there: what `changed` was told last."""
+        return self._told_down
+
+    @property
     def open_connections(self) -> int:
         """How many connections stand."""
         return len(self._open)

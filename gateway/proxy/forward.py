@@ -279,6 +279,11 @@ class Proxy:
         """How many connections to upstreams stand."""
         return self._upstreams.open_connections + len(self.tunnels)
 
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The backends that routes go to."""
+        return self._upstreams.endpoints
+
     # -- the request's way
 
     def _admit(self, exchange: Exchange, client: ClientConnection, message: Message, payload: Body) -> None:

@@ -149,7 +149,9 @@ async def _work(sock: socket.socket, first: Message, settings: Settings) -> None
 
     try:
         with closing(Listeners.adopt(first["descriptors"])) as listeners:
-            async with open_gateway(settings, SystemClock(), exclusive=lock) as gateway:
+            # The first sends them for all: it is there whenever any is, and replaced within moments.
+            opened = open_gateway(settings, SystemClock(), exclusive=lock, canary=number == 1)
+            async with opened as gateway:
                 async with serving(
                     gateway, listeners, stop, nth=number, others=worker.others, elsewhere=worker.elsewhere, turns=turns
                 ):

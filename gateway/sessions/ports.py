@@ -162,6 +162,10 @@ class SessionStore(Protocol):
         """Delete at most `limit` sessions that ended more than `retention` seconds ago, and expired feed rows."""
         ...
 
+    async def canary(self, name: str, *, life: float) -> FeedEntry:
+        """Append the denial of a session that never was, `canary_key(name, now)`, for `life` seconds."""
+        ...
+
     async def feed(self, after: int) -> tuple[FeedEntry, ...]:
         """Unexpired feed entries with `seq > after`, in order. `after=0` is everything unexpired."""
         ...

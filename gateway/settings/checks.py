@@ -70,6 +70,8 @@ def _lifetimes(settings: Settings, report: Report) -> None:
 
 def _windows(settings: Settings, report: Report) -> None:
     sessions = settings.sessions
+    if sessions.canary_interval and not 1 <= sessions.canary_interval <= 3600:
+        report.error(("sessions", "canary_interval"), "must be between 1s and 1h", "0s turns it off")
     window, late = ("sessions", "in_flight_window"), ("sessions", "late_window")
     receipt = ("sessions", "receipt_after")
     if sessions.in_flight_window > 60:

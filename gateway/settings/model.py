@@ -156,6 +156,10 @@ class SessionSettings(Section):
     retention: Duration = Field(
         default=7 * 86400.0, description="How long ended sessions are kept before they are deleted."
     )
+    canary_interval: Duration = Field(
+        default=30.0,
+        description="How often a revocation of nobody measures how soon one is in force everywhere; 0s: never.",
+    )
 
 
 class CookieSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,11 +25,26 @@ class Database(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the way to the database is: connections of this process, open and at work (None: not known), and calls
+    that wait for one."""
+
+    open: int = 0
+    used: int | None = None
+    waiting: int = 0
+
+
+def _no_load() -> Load:
+    return Load()
+
+
+@dataclass(frozen=True, slots=True)
 class Stores:
-    """What `stores.factory.open_stores` returns."""
+    """What `stores.factory.open_stores` returns. `load` is asked when somebody looks."""
 
     sessions: SessionStore
     users: UserStore
     keys: KeyStore
     events: EventStore
     database: Database
+    load: Callable[[], Load] = _no_load

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from gateway.credentials.user import User
 from gateway.errors import InvalidCredentials
 from gateway.risk.facts import ClientFacts
+from gateway.sessions.canary import canary_key
 from gateway.sessions.decision import Decision, RevokeScope
 from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import EndedSession, FeedKind, Receipt, RotationAttempt
@@ -108,6 +109,11 @@ def raise_epoch(user: User, sessions: Iterable[Session], now: float) -> Effects:
         epoch=(user.user_id, epoch),
         feed=(Draft(FeedKind.USER, user.user_id, epoch, _denied_until(latest, now)),),
     )
+
+
+def canary(name: str, now: float, life: float) -> Effects:
+    """Deny a session that never was: what a revocation writes, and nobody feels."""
+    return Effects(feed=(Draft(FeedKind.SESSION, canary_key(name, now), 0, now + life),))
 
 
 def admit(user: User | None, user_epoch: int, password_changed_at: float | None) -> User:

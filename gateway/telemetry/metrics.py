@@ -113,6 +113,9 @@ class Metrics:
         self._store = Family(
             "gateway_store_duration_seconds", "Calls to the store.", Kind.HISTOGRAM, ("operation", "result")
         )
+        self._revocations = Family(
+            "gateway_revocation_latency_seconds", "From a revocation to its being in force here.", Kind.HISTOGRAM
+        )
         for outcome in Outcome:
             self._refreshes.add((outcome.value,), 0.0)
         for result in _LOGINS.values():
@@ -123,16 +126,19 @@ class Metrics:
             self._events.add((name.value, level.value), 0.0)
         # By route, method and status.
         self._seen: dict[tuple[str | None, str, int], _Row] = {}
-        self._read: list[tuple[Family, Callable[[], float]]] = []
+        self._authenticated = 0
+        self._read: list[tuple[Family, Callable[[], float | None]]] = []
 
-    def read_from(self, name: str, text: str, kind: Kind, read: Callable[[], float]) -> None:
-        """Have a sample without labels read whenever somebody asks."""
+    def read_from(self, name: str, text: str, kind: Kind, read: Callable[[], float | None]) -> None:
+        """Have a sample without labels read whenever somebody asks; None: there is none."""
         self._read.append((Family(name, text, kind), read))
 
     def requests(self, entries: Iterable[Sequence[Any]]) -> None:
         """Count a batch of the access log; the places in an entry are those of `AccessLog.request`."""
         seen = self._seen
-        for _, method, _, status, route, _, duration, received, sent, *_ in entries:
+        for _, method, _, status, route, _, duration, received, sent, _, user, *_ in entries:
+            if user is not None:
+                self._authenticated += 1
             key = (route, method if method in _METHODS else "other", status)
             row = seen.get(key)
             if row is None:
@@ -160,14 +166,22 @@ class Metrics:
         """A call to the store has ended."""
         self._store.observe((operation, "error" if failed else "ok"), seconds)
 
+    def revocation(self, seconds: float) -> None:
+        """A revocation was in force after `seconds`."""
+        self._revocations.observe((), seconds)
+
     def snapshot(self) -> list[Family]:
         """What has been counted so far, gauges read now."""
         counted = [
             *self._of_requests(), self._durations, self._refreshes, self._logins, self._revoked, self._events,
-            self._store,
+            self._store, self._revocations,
         ]  # fmt: skip
         for family, read in self._read:
-            family.samples[()] = [float(read())]
+            value = read()
+            if value is None:
+                family.samples.pop((), None)
+            else:
+                family.samples[()] = [float(value)]
         return [*counted, *(family for family, _ in self._read)]
 
     def _of_requests(self) -> tuple[Family, ...]:
@@ -180,7 +194,9 @@ class Metrics:
             requests.add((name, method, str(status)), row.requests)
             received.add((name,), row.received)
             sent.add((name,), row.sent)
-        return requests, received, sent
+        known = Family("gateway_authenticated_requests", "Of those, with a good access token.", counter)
+        known.samples[()] = [float(self._authenticated)]
+        return requests, received, sent, known
 
 
 def merged(snapshots: Iterable[Iterable[Family]]) -> list[Family]:

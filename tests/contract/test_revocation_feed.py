@@ -8,6 +8,7 @@ from support.clock import FrozenClock
 from support.stores import log_in
 
 from gateway.credentials.user import User
+from gateway.sessions.canary import sent_at
 from gateway.sessions.ports import FeedKind
 from gateway.sessions.session import RevokeReason
 from gateway.stores.bundle import Stores
@@ -88,3 +89,37 @@ async def test_a_cancelled_wait_leaves_the_store_well(stores: Stores, user: User
     await stores.users.set_roles(user.user_id, ())
     await stores.sessions.feed_changed(0)
     assert len(await stores.sessions.feed(0)) == 1
+
+
+async def test_a_canary_is_an_entry_like_any_other_and_denies_nobody(
+    stores: Stores, user: User, clock: FrozenClock
+) -> None:
+    client = await log_in(stores, user)
+    await stores.sessions.feed(0)
+    waiting = asyncio.ensure_future(stores.sessions.feed_changed(30))
+    await asyncio.sleep(0)
+    first = await stores.sessions.canary("node.1", life=180)
+    async with asyncio.timeout(5):
+        await waiting
+    (end,) = (await stores.sessions.end(client.sid, RevokeReason.LOGOUT)).feed
+    second = await stores.sessions.canary("node.2", life=180)
+    assert await stores.sessions.feed(0) == (first, end, second)
+    assert first.seq < end.seq < second.seq
+    assert (first.kind, first.key, first.value) == (FeedKind.SESSION, "canary:node.1:1790000000000000", 0)
+    assert (sent_at(first.key), sent_at(end.key)) == (clock.now(), None)
+    assert first.expires_at == clock.now() + 180
+    assert await stores.sessions.get(first.key) is None
+    assert await stores.sessions.list_live() == ()
+
+
+async def test_canaries_do_not_make_the_feed_grow(stores: Stores, clock: FrozenClock) -> None:
+    for number in range(10):
+        await stores.sessions.canary(f"node.{number}", life=180)
+        clock.advance(30)
+        await stores.sessions.purge(retention=0, limit=100)
+    left = await stores.sessions.feed(0)
+    assert [entry.key.split(":")[1] for entry in left] == [f"node.{number}" for number in range(5, 10)]
+    clock.advance(180)
+    await stores.sessions.purge(retention=0, limit=100)
+    clock.advance(-1000)
+    assert await stores.sessions.feed(0) == ()

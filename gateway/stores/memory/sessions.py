@@ -137,6 +137,12 @@ class MemorySessions:
         self._db.feed[:] = [entry for entry in self._db.feed if entry.seq not in dropped]
         return len(gone)
 
+    async def canary(self, name: str, *, life: float) -> FeedEntry:
+        """Append the denial of a session that never was, `canary_key(name, now)`, for `life` seconds."""
+        self._db.open_or_raise()
+        now = self._db.clock.now()
+        return self._db.apply(transitions.canary(name, now, life), now).feed[0]
+
     async def feed(self, after: int) -> tuple[FeedEntry, ...]:
         """Unexpired feed entries with `seq > after`, in order. `after=0` is everything unexpired."""
         self._db.open_or_raise()

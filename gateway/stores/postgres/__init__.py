@@ -44,6 +44,7 @@ async def open_postgres(
         keys=PostgresKeys(work),
         events=PostgresEvents(work),
         database=PostgresDatabase(work, connections, feed),
+        load=connections.load,
     )
 
 

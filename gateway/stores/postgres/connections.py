@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import StoreBusy, StoreUnavailable
+from gateway.stores.bundle import Load
 from gateway.stores.postgres.driver import Connection
 from gateway.stores.postgres.errors import hand_on
 
@@ -70,6 +71,11 @@ class Connections:
             self._open -= 1
         if self._closed and len(self._idle) == self._open:
             self._all_back.set()
+
+    def load(self) -> Load:
+        """How many there are, how many are lent, and who waits."""
+        waiting = sum(not waiter.done() for waiter in self._waiting)
+        return Load(self._open, self._open - len(self._idle), waiting)
 
     def drop_idle(self) -> None:
         """End the connections nobody uses: their server is not the one to talk to any more."""

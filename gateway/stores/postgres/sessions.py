@@ -215,6 +215,15 @@ class PostgresSessions:
 
         return await self._work.run(work)
 
+    async def canary(self, name: str, *, life: float) -> FeedEntry:
+        """Append the denial of a session that never was, `canary_key(name, now)`, for `life` seconds."""
+
+        async def work(transaction: Transaction) -> FeedEntry:
+            now = await writes.now(transaction, self._given())
+            return (await writes.apply(transaction, transitions.canary(name, now, life), now)).feed[0]
+
+        return await self._work.run(work)
+
     async def feed(self, after: int) -> tuple[FeedEntry, ...]:
         """Unexpired feed entries with `seq > after`, in order. `after=0` is everything unexpired."""
         self._feed.reading()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.clock import Clock
-from gateway.stores.bundle import Stores
+from gateway.stores.bundle import Load, Stores
 from gateway.stores.sqlite.connection import open_reader, open_writer
 from gateway.stores.sqlite.database import SqliteDatabase
 from gateway.stores.sqlite.events import SqliteEvents
@@ -38,6 +38,7 @@ async def open_sqlite(path: Path, *, clock: Clock, busy_timeout: float, observer
         keys=SqliteKeys(writer, reader),
         events=SqliteEvents(writer, reader),
         database=SqliteDatabase(writer, reader),
+        load=lambda: Load(open=2, waiting=writer.waiting + reader.waiting),
     )
 
 

@@ -83,6 +83,11 @@ class Lane(ABC):
         self._queue.put(Job(work, future))
         return await future
 
+    @property
+    def waiting(self) -> int:
+        """How many units of work wait for the thread."""
+        return self._queue.qsize()
+
     async def close(self) -> None:
         """Finish what was accepted, then close the connection. Idempotent."""
         if not self._closed:

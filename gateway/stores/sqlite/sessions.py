@@ -176,6 +176,15 @@ class SqliteSessions:
 
         return await self._writer.run(work)
 
+    async def canary(self, name: str, *, life: float) -> FeedEntry:
+        """Append the denial of a session that never was, `canary_key(name, now)`, for `life` seconds."""
+
+        def work(transaction: Transaction) -> FeedEntry:
+            now = self._clock.now()
+            return writes.apply(transaction, transitions.canary(name, now, life), now).feed[0]
+
+        return await self._writer.run(work)
+
     async def feed(self, after: int) -> tuple[FeedEntry, ...]:
         """Unexpired feed entries with `seq > after`, in order. `after=0` is everything unexpired."""
 

@@ -5,24 +5,32 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import datetime as dt
 import http.server
 import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from click.testing import CliRunner, Result
 from support.certificates import Authority
 from support.process import free_port
 
+from gateway.app import Gateway, open_gateway
 from gateway.cli import cli
 from gateway.cli.context import open_deployment
+from gateway.cli.doctor_certificates import judge
+from gateway.cli.finding import Status
 from gateway.clock import SystemClock
+from gateway.runtime.listeners import Listeners
 from gateway.settings.loader import load
+from gateway.settings.model import Settings
 from gateway.stores.sqlite.sessions import SqliteSessions
 
 
@@ -47,7 +55,8 @@ def configure(*ports: int, more: str = "") -> None:
         f"  - {{name: route{number}, match: {{path: /{number}/}}, upstream: 'http://127.0.0.1:{port}'}}\n"
         for number, port in enumerate(ports)
     )
-    Path("gateway.yaml").write_text(f"routes:\n{routes}{more}", encoding="utf-8")
+    server = "" if "server:" in more else f"server: {{admin_listen: '127.0.0.1:{free_port()}'}}\n"
+    Path("gateway.yaml").write_text(f"routes:\n{routes}{server}{more}", encoding="utf-8")
 
 
 async def serve_once() -> None:
@@ -72,10 +81,12 @@ def test_a_good_deployment(folder: Path, backend: int) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     names = ("config", "database", "master key", "signing key", "clock", "upstream")
-    assert [line[:19] for line in lines] == [f"ok    {name:11}  " for name in names]
-    assert f"http://127.0.0.1:{backend} (route0): accepts" in lines[-1]
+    assert [line[:22] for line in lines[:6]] == [f"ok    {name:14}  " for name in names]
+    assert f"http://127.0.0.1:{backend} (route0): accepts" in lines[5]
+    assert [line[:22] for line in lines[6:]] == ["warn  admin listener  ", "skip  readiness       "]
+    assert "is the gateway running?" in lines[6]
     assert "\x1b" not in result.stdout
-    assert tuple(checks(run("--json"))) == names
+    assert tuple(checks(run("--json"))) == (*names, "admin listener", "readiness")
 
 
 def test_colours_on_a_terminal_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +171,8 @@ def test_every_backend_is_tried_once(folder: Path, backend: int) -> None:
     result = run()
     assert result.exit_code == 1
     assert [line for line in result.stdout.splitlines() if "upstream" in line] == [
-        f"ok    upstream     http://127.0.0.1:{backend} (route0, route2): accepts",
-        f"FAIL  upstream     http://127.0.0.1:{nobody} (route1): Connection refused",
+        f"ok    upstream        http://127.0.0.1:{backend} (route0, route2): accepts",
+        f"FAIL  upstream        http://127.0.0.1:{nobody} (route1): Connection refused",
     ]
 
 
@@ -175,7 +186,7 @@ def backend_lines(folder: Path, *routes: str) -> list[str]:
     """What doctor says about the backends of these routes."""
     (folder / "gateway.yaml").write_text("routes:\n" + "".join(f"  - {{{route}}}\n" for route in routes))
     lines = run().stdout.splitlines()
-    return [f"{line[:4].strip()} {line[19:]}" for line in lines if line[6:14] == "upstream"]
+    return [f"{line[:4].strip()} {line[22:]}" for line in lines if line[6:14] == "upstream"]
 
 
 def test_every_backend_of_a_route_is_tried_and_unix_sockets_too(folder: Path, backend: int) -> None:
@@ -244,7 +255,106 @@ def test_tls_is_checked_with_the_configured_authority(folder: Path) -> None:
         route = f"name: a, match: {{path: /}}, upstream: 'https://127.0.0.1:{port}', health: {{path: /up}}"
         [good] = backend_lines(folder, route + f", upstream_tls: {{ca_file: '{authority.ca_file}'}}")
         [bad] = backend_lines(folder, route)
-    assert good.startswith("ok ")
-    assert good.endswith("accepts, /up is well")
+    assert good.startswith("warn ")  # it is good for a day
+    assert "accepts, /up is well; its certificate ends 20" in good
     assert bad.startswith("FAIL")
     assert "certificate verify failed" in bad
+
+
+@contextlib.contextmanager
+def running(settings: Settings) -> Iterator[Gateway]:
+    """A gateway's admin listener, on a thread with a loop of its own."""
+    opened: Future[tuple[Gateway, Callable[[], object]]] = Future()
+
+    async def serve() -> None:
+        async with open_gateway(settings, SystemClock()) as gateway:
+            runner = web.AppRunner(gateway.admin(), access_log=None)
+            await runner.setup()
+            with contextlib.closing(Listeners.bind(settings.server)) as listeners:
+                assert listeners.admin is not None
+                await web.SockSite(runner, listeners.admin).start()
+                stop = asyncio.Event()
+                loop = asyncio.get_running_loop()
+                opened.set_result((gateway, lambda: loop.call_soon_threadsafe(stop.set)))
+                await stop.wait()
+                await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    gateway, stop = opened.result(20)
+    try:
+        yield gateway
+    finally:
+        stop()
+        thread.join()
+
+
+def listens_on(listen: str) -> Settings:
+    """Configure an admin listener, and a public one nobody needs."""
+    text = Path("gateway.yaml").read_text()
+    kept = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("server:"))
+    Path("gateway.yaml").write_text(f"{kept}server: {{admin_listen: '{listen}', listen: '127.0.0.1:{free_port()}'}}\n")
+    return load(Path("gateway.yaml"), {}).settings
+
+
+@pytest.mark.parametrize("where", ["address", "everywhere", "unix"])
+def test_a_gateway_that_runs_is_asked_how_it_is(folder: Path, where: str) -> None:
+    port = free_port()
+    listen = {"address": f"127.0.0.1:{port}", "everywhere": f"0.0.0.0:{port}", "unix": f"unix:{folder}/admin.sock"}
+    settings = listens_on(listen[where])
+    with running(settings) as gateway:
+        result = run("--json")
+        found = checks(result)
+        assert (result.exit_code, found["admin listener"]) == (0, ("ok", f"{listen[where]} answers"))
+        assert found["readiness"] == ("ok", "ready: serving, revocation feed, signing key, database, clock")
+        gateway._readiness.state = "draining"
+        draining = run("--json")
+    assert (draining.exit_code, checks(draining)["readiness"]) == (1, ("FAIL", "serving: not serving (draining)"))
+
+
+def test_somebody_else_on_the_admin_listeners_port(folder: Path) -> None:
+    with answering(200) as port:
+        listens_on(f"127.0.0.1:{port}")
+        result = run("--json")
+    found = checks(result)
+    assert (result.exit_code, found["readiness"][0]) == (1, "skip")
+    assert found["admin listener"] == ("FAIL", f"what answers on 127.0.0.1:{port} is no gateway")
+
+
+def test_what_speaks_no_http_there_is_no_gateway_and_silence_is_not_waited_for(
+    folder: Path, backend: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cli.doctor_live._PATIENCE", 0.2)
+    listens_on(f"127.0.0.1:{backend}")
+    status, detail = checks(run("--json"))["admin listener"]
+    assert (status, "no answer within" in detail) == ("FAIL", True)
+
+
+def test_without_an_admin_listener_there_is_nobody_to_ask(folder: Path) -> None:
+    configure(1, more="server: {admin_listen: null}\n")
+    found = checks(run("--json"))
+    assert (found["admin listener"][0], found["readiness"][0]) == ("skip", "skip")
+
+
+@pytest.mark.parametrize(
+    ("left", "status", "text"),
+    [
+        (dt.timedelta(days=14), Status.OK, "ends 2026-09-21 14:13 UTC, in 14 days"),
+        (dt.timedelta(days=13, hours=23), Status.WARNING, "ends 2026-09-21 14:13 UTC, in 13 days"),
+        (dt.timedelta(days=1), Status.WARNING, "ends 2026-09-21 14:13 UTC, in 1 day"),
+        (dt.timedelta(0), Status.FAILED, "ended 2026-09-21 14:13 UTC"),
+        (dt.timedelta(days=-3), Status.FAILED, "ended 2026-09-21 14:13 UTC"),
+    ],
+)
+def test_certificates_that_end_soon_or_have_ended(left: dt.timedelta, status: Status, text: str) -> None:
+    ends = dt.datetime(2026, 9, 21, 14, 13, tzinfo=dt.UTC)
+    assert judge(ends, ends - left) == (status, text)
+
+
+def test_every_certificate_is_looked_at(folder: Path, backend: int) -> None:
+    authority = Authority(folder)
+    certificate, key = authority.issue("127.0.0.1")
+    configure(backend, more=f"server: {{admin_listen: null, tls: {{cert_file: '{certificate}', key_file: '{key}'}}}}\n")
+    status, detail = checks(run("--json"))["certificate"]
+    assert status == "warn"  # it is good for a day
+    assert detail.startswith(f"{certificate} (server.tls): ends 20")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import StoreBusy, StoreUnavailable
+from gateway.stores.bundle import Load
 from gateway.stores.postgres.connections import Connections
 
 
@@ -158,3 +159,18 @@ async def test_closing_waits_for_what_is_lent() -> None:
     await closing
     await maker.pool.close()
     assert one.closed and two.closed
+
+
+async def test_how_busy_it_is() -> None:
+    maker = Maker(size=1, patience=5.0)
+    assert maker.pool.load() == Load(open=0, used=0, waiting=0)
+    one = await maker.pool.take()
+    waiting = [asyncio.ensure_future(maker.pool.take()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert maker.pool.load() == Load(open=1, used=1, waiting=2)
+    waiting[0].cancel()
+    await asyncio.wait([waiting[0]])
+    assert maker.pool.load() == Load(open=1, used=1, waiting=1)
+    maker.pool.give(one)
+    maker.pool.give(await waiting[1])
+    assert maker.pool.load() == Load(open=1, used=0, waiting=0)

@@ -89,3 +89,34 @@ def test_processes_are_added_and_the_stalest_counts() -> None:
     assert found["gateway_store_duration_seconds_bucket{le=0.001,operation=sessions.rotate,result=ok}"] == 2
     assert found["gateway_store_duration_seconds_count{operation=sessions.rotate,result=error}"] == 1
     assert samples(one)["connections{}"] == 1, "merging changes nobody's own counts"
+
+
+async def test_the_hit_ratio_of_the_token_cache_can_be_reckoned() -> None:
+    metrics = Metrics()
+    await request(metrics, user_id="u")
+    await request(metrics, user_id="u", status=502)
+    await request(metrics, user_id=None, status=401)
+    assert samples(metrics)["gateway_authenticated_requests_total{}"] == 2
+
+
+def test_revocations_are_measured_over_all_workers() -> None:
+    one, other = Metrics(), Metrics()
+    one.revocation(0.02)
+    other.revocation(0.5)
+    other.revocation(1.5)
+    found = samples(one, other)
+    assert found["gateway_revocation_latency_seconds_bucket{le=1.0}"] == 2
+    assert found["gateway_revocation_latency_seconds_count{}"] == 3
+    assert found["gateway_revocation_latency_seconds_sum{}"] == pytest.approx(2.02)
+
+
+def test_a_gauge_that_says_nothing_is_left_out() -> None:
+    one, other = Metrics(), Metrics()
+    values: list[float | None] = [None, 7.0]
+    for metrics in (one, other):
+        metrics.read_from("gateway_x", "X.", Kind.GREATEST, lambda: values[0])
+    assert "gateway_x{}" not in samples(one)
+    values.reverse()
+    assert samples(one, other)["gateway_x{}"] == 7
+    values.reverse()
+    assert "gateway_x{}" not in samples(one)
