@@ -43,6 +43,8 @@ class Name(StrEnum):
     TLS_RELOADED = "tls.reloaded"
     TLS_RELOAD_FAILED = "tls.reload_failed"
     STORE_FAILED = "store.failed"
+    THROTTLE_LOCAL = "throttle.local"
+    THROTTLE_SHARED = "throttle.shared"
     REQUEST_FAILED = "request.failed"
     EVENTS_DROPPED = "events.dropped"
     LOG_DROPPED = "log.dropped"

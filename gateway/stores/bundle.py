@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,17 @@ class Database(Protocol):
         ...
 
 
+class FeedWatch(Protocol):
+    """What notices that the revocation feed of a database that several machines share has grown."""
+
+    on_commit: Callable[[], None] | None
+    """Called after a commit of this process that let it grow."""
+
+    def grew(self) -> None:
+        """It may have grown: whoever waits reads it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """What `stores.factory.open_stores` returns."""
@@ -32,3 +44,4 @@ class Stores:
     keys: KeyStore
     events: EventStore
     database: Database
+    watch: FeedWatch | None = None
