@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -21,6 +21,7 @@ from gateway.deployment import lock_timeout, open_master
 from gateway.errors import GatewayError
 from gateway.events import Event, Level, Name
 from gateway.faces import VERIFIED_TOKENS, Core, Faces, build_faces
+from gateway.limits import Limits, limits
 from gateway.proxy.forward import Proxy
 from gateway.proxy.front import Front
 from gateway.readiness import Readiness
@@ -32,19 +33,21 @@ from gateway.sessions.revocation import RevocationFollower, RevocationIndex
 from gateway.sessions.service import SessionService
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
-from gateway.stores.factory import open_stores
+from gateway.stores.factory import open_redis, open_stores
 from gateway.stores.timed import timed
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.logging import Telemetry, configure
 from gateway.telemetry.metrics import Family, Kind, merged
 from gateway.telemetry.ports import Exclusive
 from gateway.throttle.login import LoginThrottle
-from gateway.throttle.refresh import RefreshThrottle
 from gateway.tokens.access_token import AccessTokenIssuer, AccessTokenVerifier
 from gateway.tokens.key_service import KeyService
 from gateway.tokens.marks import store_incarnation
 from gateway.tokens.refresh_token import RefreshTokens
 from gateway.tokens.verified import VerifiedTokenCache
+
+if TYPE_CHECKING:
+    from gateway.stores.redis.client import RedisClient
 
 KEYS_EVERY: Final = 10.0
 CLEANUP_EVERY: Final = 60.0
@@ -112,7 +115,7 @@ class Gateway:
     @property
     def login_throttle(self) -> LoginThrottle:
         """Who owes how many failed log-ins."""
-        return self._core.login_throttle
+        return self._core.limits.here
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Load what must be known before the first request, and start what runs behind the requests."""
@@ -128,7 +131,9 @@ class Gateway:
         )
         await self.keys.load()
         self._readiness = Readiness(stores, self.clock, self.follower, self.canary, self.keys)
-        self._core = self._make_core(RefreshTokens(master, await store_incarnation(stores.keys)))
+        redis = self._open_redis(stack)
+        guessing = limits(self.clock, policies.throttle_policy(settings), self.events, redis, master)
+        self._core = self._make_core(RefreshTokens(master, await store_incarnation(stores.keys)), guessing)
         stack.push_async_callback(self.receipts.close)
         await self.follower.start()
         stack.push_async_callback(self.follower.stop)
@@ -225,9 +230,23 @@ class Gateway:
         read("gateway_password_hashes_refused", "Found the queue full.", counter, lambda: self.hasher.refused)
         read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
-    def _make_core(self, refresh_tokens: RefreshTokens) -> Core:
+    def _open_redis(self, stack: AsyncExitStack) -> RedisClient | None:
+        """The client of `storage.redis`; nothing waits for Redis to answer, now or later."""
+        storage = self.settings.storage
+        if storage.redis is None:
+            return None
+        client = open_redis(storage.redis, ca_file=storage.redis_ca_file)
+        stack.push_async_callback(client.close)
+        if self.stores.watch is not None:
+            from gateway.stores.redis.wake import RedisWake
+
+            wake = RedisWake(client, self.stores.watch)
+            wake.start()
+            stack.push_async_callback(wake.stop)
+        return client
+
+    def _make_core(self, refresh_tokens: RefreshTokens, guessing: Limits) -> Core:
         settings, ring = self.settings, self.keys.ring
-        throttle = policies.throttle_policy(settings)
         return Core(
             stores=self.stores,
             telemetry=self.telemetry,
@@ -242,15 +261,12 @@ class Gateway:
             issuer=AccessTokenIssuer(ring, settings.issuer, settings.tokens.audience),
             cache=VerifiedTokenCache(VERIFIED_TOKENS, ring),
             denied_use=DeniedUse(self.events),
-            login_throttle=LoginThrottle(self.clock, throttle),
-            refresh_throttle=RefreshThrottle(self.clock, throttle),
+            limits=guessing,
         )
 
     def _change_over(self, faces: Faces) -> None:
         before, self._faces, self.settings = self._faces, faces, faces.settings
-        throttle = policies.throttle_policy(faces.settings)
-        self._core.login_throttle.change(throttle)
-        self._core.refresh_throttle.change(throttle)
+        self._core.limits.change(policies.throttle_policy(faces.settings))
         logging = faces.settings.logging
         self.telemetry.change(logging.level.value, access_log=logging.access_log)
         self.canary.change(faces.settings.sessions.canary_interval)

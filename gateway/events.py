@@ -43,6 +43,8 @@ class Name(StrEnum):
     TLS_RELOADED = "tls.reloaded"
     TLS_RELOAD_FAILED = "tls.reload_failed"
     STORE_FAILED = "store.failed"
+    THROTTLE_LOCAL = "throttle.local"
+    THROTTLE_SHARED = "throttle.shared"
     REQUEST_FAILED = "request.failed"
     CANARY_LATE = "canary.came_late"
     CANARY_MISSED = "canary.missed"

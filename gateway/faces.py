@@ -19,6 +19,7 @@ from gateway.credentials.authenticator import Authenticator
 from gateway.credentials.hasher import PasswordHasher
 from gateway.credentials.passwords import PasswordPolicy
 from gateway.credentials.users import UserService
+from gateway.limits import Limits
 from gateway.proxy.authenticate import ProxyAuthenticator
 from gateway.proxy.entropy import PooledEntropy
 from gateway.proxy.forward import Proxy, ProxyPolicy
@@ -30,8 +31,6 @@ from gateway.sessions.service import SessionService
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
 from gateway.telemetry.logging import Telemetry
-from gateway.throttle.login import LoginThrottle
-from gateway.throttle.refresh import RefreshThrottle
 from gateway.tokens.access_token import AccessTokenIssuer, AccessTokenVerifier
 from gateway.tokens.jwks import jwks_document
 from gateway.tokens.key_service import KeyService
@@ -64,8 +63,7 @@ class Core:
     issuer: AccessTokenIssuer
     cache: VerifiedTokenCache[bytes]
     denied_use: DeniedUse  # one for both faces: it tells once per token
-    login_throttle: LoginThrottle
-    refresh_throttle: RefreshThrottle
+    limits: Limits
     entropy: PooledEntropy = field(default_factory=PooledEntropy)
 
     def new_id(self) -> str:
@@ -135,8 +133,8 @@ def _services(
         sessions=sessions,
         users=users,
         authenticator=Authenticator(core.stores.users, core.hasher, core.telemetry.events),
-        throttle=core.login_throttle,
-        refresh_throttle=core.refresh_throttle,
+        throttle=core.limits.logins,
+        refresh_throttle=core.limits.refreshes,
         bearer=BearerAuthenticator(core.verifier, core.index, core.receipts, core.denied_use),
         jwks=lambda: jwks_document(core.keys.ring),
         contexts=RequestContexts(addresses, ids, core.clock, v4=prefix.v4, v6=prefix.v6),

@@ -26,20 +26,20 @@ def throttled_network(context: RequestContext) -> str:
 async def guess(services: ApiServices, context: RequestContext, username: str, check: Callable[[], Awaitable[T]]) -> T:
     """Run `check`, a proof by password for `username`, unless there were too many failures."""
     key, network = attempt_key(username), throttled_network(context)
-    delay = services.throttle.check(key, network)
+    delay = await services.throttle.check(key, network)
     if delay > 0:
         services.events.emit(login_event(Name.LOGIN_THROTTLED, context, {"retry_after_s": math.ceil(delay)}))
         raise TooManyAttempts(retry_after=math.ceil(delay))
     try:
         proved = await check()
     except InvalidCredentials as error:
-        services.throttle.failed(key, network)
+        await services.throttle.failed(key, network)
         report_failure(services, context, error)
         raise
     except BaseException:
-        services.throttle.abandoned(key, network)
+        await services.throttle.abandoned(key, network)
         raise
-    services.throttle.succeeded(key, network)
+    await services.throttle.succeeded(key, network)
     return proved
 
 

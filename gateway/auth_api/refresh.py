@@ -32,7 +32,7 @@ async def refresh(request: web.Request) -> web.Response:
     except WithdrawnKey:
         raise
     except ForgedToken:
-        _count_forgery(services, throttled_network(context))
+        await _count_forgery(services, throttled_network(context))
         raise
     if _is_late(services, issued):
         issued = services.sessions.too_late(issued)
@@ -50,9 +50,9 @@ def _is_late(services: ApiServices, issued: Issued) -> bool:
     return window > 0 and services.clock.now() - issued.rotated_at > window / 2
 
 
-def _count_forgery(services: ApiServices, network: str) -> None:
+async def _count_forgery(services: ApiServices, network: str) -> None:
     """Guessing is hopeless, but it must not fill the log either. A good MAC never gets here."""
-    delay = services.refresh_throttle.check(network)
-    services.refresh_throttle.forged(network)
+    delay = await services.refresh_throttle.check(network)
+    await services.refresh_throttle.forged(network)
     if delay > 0:
         raise TooManyAttempts(retry_after=math.ceil(delay)) from None

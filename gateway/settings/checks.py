@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.check_database import check_database
 from gateway.settings.check_headers import fold
+from gateway.settings.check_redis import check_redis
 from gateway.settings.check_routes import check_routes
 from gateway.settings.check_server import check_server, is_loopback
 from gateway.settings.model import SameSite, SessionsIn, Settings
@@ -40,8 +41,7 @@ def run(settings: Settings, route_index: Sequence[int], *, listener_files: bool 
 def _storage(settings: Settings, report: Report) -> None:
     storage = settings.storage
     check_database(storage, report)
-    if storage.redis is not None:
-        report.later(("storage", "redis"), "Redis", "leave it null")
+    check_redis(storage, report)
     if storage.sessions is not SessionsIn.DATABASE:
         report.later(("storage", "sessions"), "keeping sessions in Redis", "leave it at database")
 

@@ -91,8 +91,17 @@ class StorageSettings(Section):
     pool: Annotated[Count, Field(ge=1, le=1000)] = Field(
         default=10, description="PostgreSQL: the most connections of a worker, beside one that listens."
     )
-    redis: Annotated[Text, Secret()] | None = Field(default=None, description="redis:// or rediss:// URL.")
+    redis: Annotated[Text, Secret()] | None = Field(
+        default=None,
+        description=(
+            "redis://host:6379/0, rediss:// (TLS), unix:///path, redis+sentinel://host,host/service/0 or"
+            " redis+cluster://host,host: limits count and log-outs spread over every gateway through it."
+        ),
+    )
     redis_file: Text | None = Field(default=None, description="A file that holds `redis`.")
+    redis_ca_file: Text | None = Field(
+        default=None, description="PEM file of the authorities that may vouch for Redis; null: the system's."
+    )
     sessions: SessionsIn = Field(default=SessionsIn.DATABASE, description="Where sessions live.")
     master_key_file: Text | None = Field(
         default=None,

@@ -24,6 +24,17 @@ class Database(Protocol):
         ...
 
 
+class FeedWatch(Protocol):
+    """What notices that the revocation feed of a database that several machines share has grown."""
+
+    on_commit: Callable[[], None] | None
+    """Called after a commit of this process that let it grow."""
+
+    def grew(self) -> None:
+        """It may have grown: whoever waits reads it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """How busy the way to the database is: connections of this process, open and at work (None: not known), and calls
@@ -48,3 +59,4 @@ class Stores:
     events: EventStore
     database: Database
     load: Callable[[], Load] = _no_load
+    watch: FeedWatch | None = None

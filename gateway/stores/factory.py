@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from gateway.clock import Clock
 from gateway.errors import CannotStart
 from gateway.stores.bundle import Stores
 from gateway.stores.memory import open_memory
 from gateway.stores.sqlite import open_sqlite
+
+if TYPE_CHECKING:
+    from gateway.stores.redis.client import RedisClient
 
 _SQLITE = "sqlite:///"
 
@@ -73,3 +77,15 @@ def _postgres() -> ModuleType:
             "PostgreSQL needs a package that is not installed: pip install 'auth-gateway[postgres]'"
         ) from error
     return postgres
+
+
+def open_redis(url: str, *, ca_file: str | None = None) -> RedisClient:
+    """A client for Redis, which connects when first used; the driver is an optional dependency.
+
+    Raises `CannotStart` with one clear line.
+    """
+    try:
+        from gateway.stores.redis import client
+    except ModuleNotFoundError as error:
+        raise CannotStart("Redis needs a package that is not installed: pip install 'auth-gateway[redis]'") from error
+    return client.open_redis(url, ca_file=ca_file)

@@ -17,8 +17,8 @@ from gateway.throttle.memory import Debt, DebtTable
 from gateway.throttle.policy import ThrottlePolicy
 
 # No password check takes longer; what is still pending then was lost with its request.
-_PENDING_LIFE = 30.0
-_MOST_DOUBLINGS = 16
+PENDING_LIFE = 30.0
+MOST_DOUBLINGS = 16
 FAILED, SUCCEEDED = "failed", "succeeded"
 
 
@@ -42,7 +42,7 @@ class LoginThrottle:
         """Go on under other limits; nobody's debt is forgotten. `memory` stays as it was."""
         self._policy = policy
 
-    def check(self, username_key: str, network: str) -> float:
+    async def check(self, username_key: str, network: str) -> float:
         """Seconds to wait, 0 to go on: then the attempt counts as under way."""
         if not self._policy.enabled:
             return 0.0
@@ -57,7 +57,7 @@ class LoginThrottle:
             _begin(self._networks.touch(place), now)
         return delay
 
-    def failed(self, username_key: str, network: str) -> None:
+    async def failed(self, username_key: str, network: str) -> None:
         """Charge the pair, the network and the account."""
         if not self._policy.enabled:
             return
@@ -66,7 +66,7 @@ class LoginThrottle:
         self._charge(username_key, network)
         self.tell(FAILED, username_key, network)
 
-    def succeeded(self, username_key: str, network: str) -> None:
+    async def succeeded(self, username_key: str, network: str) -> None:
         """Forgive the pair. The network keeps its debt: one's own account must not pay for guesses at others."""
         if not self._policy.enabled:
             return
@@ -83,7 +83,7 @@ class LoginThrottle:
         elif outcome == SUCCEEDED:
             self._forgive(username_key, network)
 
-    def abandoned(self, username_key: str, network: str) -> None:
+    async def abandoned(self, username_key: str, network: str) -> None:
         """Take the attempt back."""
         self._close(self._pairs, self._key(username_key, network))
         self._close(self._networks, self._key(network))
@@ -107,7 +107,7 @@ class LoginThrottle:
     def _owed(self, debt: Debt | None, limit: Limit, now: float) -> float:
         if debt is None or debt.paid_at <= now:
             return 0.0
-        fresh = debt.pending if now - debt.pending_at < _PENDING_LIFE else 0
+        fresh = debt.pending if now - debt.pending_at < PENDING_LIFE else 0
         return wait(debt.paid_at + fresh * limit.interval, now, limit)
 
     def _fail(self, debt: Debt, limit: Limit, now: float, *, growing: bool = False) -> None:
@@ -115,7 +115,7 @@ class LoginThrottle:
             debt.failures = 0
         debt.failures += 1
         over = max(0, debt.failures - limit.count) if growing else 0
-        cost = limit.interval * 2 ** min(over, _MOST_DOUBLINGS)
+        cost = limit.interval * 2 ** min(over, MOST_DOUBLINGS)
         # Never more debt than the longest wait asks for: a key must not be shut for days.
         most = now + limit.period - limit.interval + self._policy.longest_wait
         debt.paid_at = min(charge(debt.paid_at, now, cost), most)
@@ -130,7 +130,7 @@ class LoginThrottle:
 
 
 def _begin(debt: Debt, now: float) -> None:
-    if now - debt.pending_at >= _PENDING_LIFE:
+    if now - debt.pending_at >= PENDING_LIFE:
         debt.pending = 0
     debt.pending += 1
     debt.pending_at = now

@@ -20,14 +20,14 @@ class RefreshThrottle:
         """Go on under other limits; nobody's debt is forgotten."""
         self._policy = policy
 
-    def check(self, network: str) -> float:
+    async def check(self, network: str) -> float:
         """Seconds to wait before another forged token is answered as such; 0: answer."""
         debt = self._networks.find(network.encode())
         if debt is None or not self._policy.enabled:
             return 0.0
         return wait(debt.paid_at, self._clock.monotonic(), self._policy.forged_refresh)
 
-    def forged(self, network: str) -> None:
+    async def forged(self, network: str) -> None:
         """A token with a bad MAC came from `network`."""
         debt = self._networks.touch(network.encode())
         now = self._clock.monotonic()

@@ -31,7 +31,7 @@ async def open_postgres(
     first = await open_first(target)
     connections = Connections(target.connect, size=pool, patience=target.lock_wait, first=first)
     feed = FeedWatch(None if target.pooled else target.connect)
-    work = Work(connections, target, feed.grew)
+    work = Work(connections, target, feed.committed)
 
     async def head() -> int:
         row = await work.row(HEAD)
@@ -45,6 +45,7 @@ async def open_postgres(
         events=PostgresEvents(work),
         database=PostgresDatabase(work, connections, feed),
         load=connections.load,
+        watch=feed,
     )
 
 

@@ -37,6 +37,7 @@ class FeedWatch:
         self._task: asyncio.Task[object] | None = None
         self._ask: Callable[[], Awaitable[int]]
         self.listening = False
+        self.on_commit: Callable[[], None] | None = None
 
     def start(self, ask: Callable[[], Awaitable[int]]) -> None:
         """Begin to listen. `ask` reads the number of the newest entry."""
@@ -54,6 +55,12 @@ class FeedWatch:
         """Entries were committed, here or elsewhere: wake whoever waits."""
         self._grown += 1
         self._wake()
+
+    def committed(self) -> None:
+        """This process committed entries."""
+        self.grew()
+        if self.on_commit is not None:
+            self.on_commit()
 
     def reading(self) -> None:
         """The feed is about to be read: what has grown until now needs no wake-up."""

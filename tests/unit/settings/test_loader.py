@@ -272,7 +272,7 @@ def test_a_secret_twice_in_one_layer_is_a_problem(write: Write) -> None:
 def test_a_bad_secret_is_not_repeated_in_the_message() -> None:
     found = problems(
         None,
-        {"GATEWAY__STORAGE__DATABASE": "mysql://root:hunter2@h/db", "GATEWAY__STORAGE__REDIS": "redis://:hunter2@h"},
+        {"GATEWAY__STORAGE__DATABASE": "mysql://root:hunter2@h/db", "GATEWAY__STORAGE__REDIS": "mysql://:hunter2@h"},
     )
     assert len(found) == 2
     assert "hunter2" not in "".join(map(str, found))
