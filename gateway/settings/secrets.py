@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.settings.explain import is_secret
+from gateway.settings.explain import secret_mark
 from gateway.settings.loader import Loaded
 from gateway.settings.model import Settings
 from gateway.settings.problems import Location
@@ -37,11 +37,12 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     """`settings` as YAML would hold them, without secrets."""
     document: dict[str, Any] = settings.model_dump(mode="json")
     for location, value in list(leaves(document)):
-        if isinstance(value, str) and is_secret(location):
+        mark = secret_mark(location) if isinstance(value, str) else None
+        if isinstance(value, str) and mark is not None:
             holder = document
             for part in location[:-1]:
                 holder = holder[part]  # type: ignore[index]
-            holder[str(location[-1])] = redact_url(value)
+            holder[str(location[-1])] = REDACTED if mark.whole else redact_url(value)
     return document
 
 
