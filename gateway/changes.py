@@ -85,9 +85,9 @@ def how(path: Path) -> How:
     return How.RESTART
 
 
-def compare(before: Settings, after: Settings) -> tuple[Change, ...]:
-    """Everything that differs, what weakens first."""
-    found = [*_values(before, after), *_routes(before, after)]
+def compare(before: Settings, after: Settings, *, secrets: bool = True) -> tuple[Change, ...]:
+    """Everything that differs, what weakens first; without `secrets` not what differs in a hidden value only."""
+    found = [*_values(before, after, secrets), *_routes(before, after)]
     return tuple(sorted(found, key=lambda change: not change.weakens))
 
 
@@ -102,16 +102,16 @@ def merged(before: Settings, after: Settings, most: How) -> Settings:
     return Settings.model_validate(document)
 
 
-def _values(before: Settings, after: Settings) -> Iterator[Change]:
+def _values(before: Settings, after: Settings, secrets: bool) -> Iterator[Change]:
     old, new = _flat(before), _flat(after)
-    secrets = _whole(before), _whole(after)
+    whole = (_whole(before), _whole(after)) if secrets else ({}, {})
     for path in [*old, *(path for path in new if path not in old)]:
         was, is_ = old.get(path), new.get(path)
         place = ".".join(path)
         if path[0] == "routes":
             continue
         if was == is_:
-            if secrets[0].get(path) != secrets[1].get(path):  # what is hidden, and only that
+            if whole[0].get(path) != whole[1].get(path):  # what is hidden, and only that
                 yield Change(place, f"{place}: changed", how(path))
             continue
         if isinstance(was, list) and isinstance(is_, list):
