@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from gateway import policies, tasks
+from gateway.admin_api.app import add_admin_api
 from gateway.admin_api.exposition import Snapshot
 from gateway.admin_api.health import Report, build_admin
 from gateway.clock import Clock
@@ -192,7 +193,9 @@ class Gateway:
         async def snapshot() -> Iterable[Family]:
             return self.counted() if elsewhere is None else merged([await elsewhere(), self.counted()])
 
-        return build_admin(readiness, snapshot)
+        app = build_admin(readiness, snapshot)
+        add_admin_api(app, lambda: self._faces.admin)
+        return app
 
     def counted(self) -> list[Family]:
         """What this process has counted."""

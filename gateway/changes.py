@@ -35,6 +35,8 @@ class How(IntEnum):
 
 _HOW: Final[dict[Path, How]] = {
     ("server",): How.RESTART,
+    ("server", "admin_token"): How.SWAP,
+    ("server", "admin_token_file"): How.SWAP,
     ("server", "trusted_proxies"): How.SWAP,
     ("server", "reload"): How.SWAP,
     ("server", "worker_timeout"): How.SWAP,
@@ -83,9 +85,9 @@ def how(path: Path) -> How:
     return How.RESTART
 
 
-def compare(before: Settings, after: Settings) -> tuple[Change, ...]:
-    """Everything that differs, what weakens first."""
-    found = [*_values(before, after), *_routes(before, after)]
+def compare(before: Settings, after: Settings, *, secrets: bool = True) -> tuple[Change, ...]:
+    """Everything that differs, what weakens first; without `secrets` not what differs in a hidden value only."""
+    found = [*_values(before, after, secrets), *_routes(before, after)]
     return tuple(sorted(found, key=lambda change: not change.weakens))
 
 
@@ -100,13 +102,18 @@ def merged(before: Settings, after: Settings, most: How) -> Settings:
     return Settings.model_validate(document)
 
 
-def _values(before: Settings, after: Settings) -> Iterator[Change]:
+def _values(before: Settings, after: Settings, secrets: bool) -> Iterator[Change]:
     old, new = _flat(before), _flat(after)
+    whole = (_whole(before), _whole(after)) if secrets else ({}, {})
     for path in [*old, *(path for path in new if path not in old)]:
         was, is_ = old.get(path), new.get(path)
-        if was == is_ or path[0] == "routes":
-            continue
         place = ".".join(path)
+        if path[0] == "routes":
+            continue
+        if was == is_:
+            if whole[0].get(path) != whole[1].get(path):  # what is hidden, and only that
+                yield Change(place, f"{place}: changed", how(path))
+            continue
         if isinstance(was, list) and isinstance(is_, list):
             yield from _members(path, place, was, is_)
         else:
@@ -116,6 +123,11 @@ def _values(before: Settings, after: Settings) -> Iterator[Change]:
 
 def _flat(settings: Settings) -> dict[Path, object]:
     return {tuple(map(str, path)): value for path, value in leaves(shown_settings(settings))}
+
+
+def _whole(settings: Settings) -> dict[Path, object]:
+    """With secrets; for comparing only."""
+    return {tuple(map(str, path)): value for path, value in leaves(settings.model_dump(mode="json"))}
 
 
 def _members(path: Path, place: str, was: Sequence[object], is_: Sequence[object]) -> Iterator[Change]:

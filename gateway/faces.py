@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway import policies
+from gateway.admin_api.services import AdminServices
 from gateway.auth_api.app import build_api
 from gateway.auth_api.services import ApiLimits, ApiServices
 from gateway.clock import Clock
@@ -30,6 +31,7 @@ from gateway.sessions.revocation import RevocationFollower, RevocationIndex
 from gateway.sessions.service import SessionService
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
+from gateway.telemetry.history import EventHistory
 from gateway.telemetry.logging import Telemetry
 from gateway.tokens.access_token import AccessTokenIssuer, AccessTokenVerifier
 from gateway.tokens.jwks import jwks_document
@@ -81,6 +83,7 @@ class Faces:
     sessions: SessionService
     api: web.AppRunner
     proxy: Proxy
+    admin: AdminServices
 
 
 async def build_faces(core: Core, settings: Settings, before: Faces | None = None) -> Faces:
@@ -89,7 +92,9 @@ async def build_faces(core: Core, settings: Settings, before: Faces | None = Non
     policy = PasswordPolicy(min_length=settings.passwords.min_length)
     users = UserService(core.stores.users, core.hasher, core.clock, policy=policy)
     sessions = _sessions(core, settings)
-    api = build_api(_services(core, settings, users, sessions, addresses, ids))
+    prefix = settings.sessions.binding.ip_prefix
+    contexts = RequestContexts(addresses, ids, core.clock, v4=prefix.v4, v6=prefix.v6)
+    api = build_api(_services(core, settings, users, sessions, contexts))
     runner = web.AppRunner(api, access_log=None, handle_signals=False)
     await runner.setup()
     if before is not None and list(before.settings.identity.headers.items()) == list(settings.identity.headers.items()):
@@ -102,7 +107,15 @@ async def build_faces(core: Core, settings: Settings, before: Faces | None = Non
     proxy = Proxy(
         _policy(settings, identity), authenticator, api, log, events, addresses, ids, core.clock, until, before=known
     )
-    return Faces(settings, identity, users, sessions, runner, proxy)
+    admin = _admin(core, settings, users, sessions, contexts)
+    return Faces(settings, identity, users, sessions, runner, proxy, admin)
+
+
+def _admin(
+    core: Core, settings: Settings, users: UserService, sessions: SessionService, contexts: RequestContexts
+) -> AdminServices:
+    history, events = EventHistory(core.stores.events), core.telemetry.events
+    return AdminServices(settings.server.admin_token, sessions, users, core.keys, history, contexts, events)
 
 
 def _sessions(core: Core, settings: Settings) -> SessionService:
@@ -125,10 +138,8 @@ def _services(
     settings: Settings,
     users: UserService,
     sessions: SessionService,
-    addresses: ClientAddress,
-    ids: RequestIds,
+    contexts: RequestContexts,
 ) -> ApiServices:
-    prefix = settings.sessions.binding.ip_prefix
     return ApiServices(
         sessions=sessions,
         users=users,
@@ -137,7 +148,7 @@ def _services(
         refresh_throttle=core.limits.refreshes,
         bearer=BearerAuthenticator(core.verifier, core.index, core.receipts, core.denied_use),
         jwks=lambda: jwks_document(core.keys.ring),
-        contexts=RequestContexts(addresses, ids, core.clock, v4=prefix.v4, v6=prefix.v6),
+        contexts=contexts,
         origins=CrossSitePolicy(settings.server.public_url, settings.auth.allowed_origins),
         cookie=policies.cookie_policy(settings),
         clock=core.clock,

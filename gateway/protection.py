@@ -103,6 +103,10 @@ def _reachable(was: str | None, now: str | None) -> bool:
     return now is not None and not _is_loopback(now) and (was is None or _is_loopback(was))
 
 
+def _appeared(was: object, now: object) -> bool:
+    return was is None and now is not None
+
+
 def _gone(was: object, now: object) -> bool:
     return now is None
 
@@ -129,6 +133,7 @@ def _looser_tls(was: TlsSettings | None, now: TlsSettings | None) -> bool:
 
 _WEAKER: Final[dict[tuple[str, ...], Callable[[Any, Any], bool]]] = {
     ("server", "admin_listen"): _reachable,
+    ("server", "admin_token"): _appeared,
     ("server", "listen"): _reachable,
     ("server", "socket_mode"): _looser_mode,
     ("server", "tls"): _looser_tls,

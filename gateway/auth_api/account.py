@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.auth_api.answers import json_response, no_content
 from gateway.auth_api.attempts import guess
-from gateway.auth_api.bodies import read_body
 from gateway.auth_api.credentials import require_bearer
 from gateway.auth_api.services import SERVICES
 from gateway.events import Event, Name
+from gateway.web.answers import json_response, no_content
+from gateway.web.bodies import read_body
 from gateway.web.context import CONTEXT
 
 

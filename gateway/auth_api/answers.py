@@ -1,37 +1,19 @@
-"""What the calls answer with when they succeed: JSON in one shape, times in RFC 3339, the refresh cookie."""
+"""What the calls answer with when they succeed: the user, the tokens, the refresh cookie."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-
-import orjson
 from aiohttp import hdrs, web
 
 from gateway.auth_api.services import ApiServices
 from gateway.credentials.user import User
 from gateway.sessions.service import Issued
 from gateway.sessions.session import Channel
-
-
-def json_response(members: Mapping[str, object]) -> web.Response:
-    """200 with a JSON object."""
-    return web.Response(body=orjson.dumps(members), content_type="application/json")
-
-
-def no_content() -> web.Response:
-    """204."""
-    return web.Response(status=204)
+from gateway.web.answers import json_response
 
 
 def user_members(user: User) -> dict[str, object]:
     """A user as the API shows one."""
     return {"id": user.user_id, "username": user.username, "email": user.email, "roles": user.roles}
-
-
-def timestamp(at: float) -> str:
-    """Epoch seconds as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def issued_response(services: ApiServices, issued: Issued) -> web.Response:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.auth_api.bodies import Body
 from gateway.auth_api.services import SERVICES
 from gateway.errors import InvalidRequest, InvalidToken, MissingToken
 from gateway.sessions.session import Channel
 from gateway.tokens.claims import AccessClaims
+from gateway.web.bodies import Body
 from gateway.web.context import CONTEXT, values_of
 from gateway.web.cookies import read_cookie
 

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from gateway.auth_api.answers import issued_response
 from gateway.auth_api.attempts import guess, report_failure
-from gateway.auth_api.bodies import Body, read_body
 from gateway.auth_api.services import SERVICES, ApiServices
 from gateway.errors import InvalidCredentials, InvalidRequest
 from gateway.sessions.session import Channel
+from gateway.web.bodies import Body, read_body
 from gateway.web.context import CONTEXT
 
 BY_PASSWORD: Final = ("pwd",)  # RFC 8176

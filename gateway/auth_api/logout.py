@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.auth_api.answers import clear_cookie, json_response, no_content
-from gateway.auth_api.bodies import read_body
+from gateway.auth_api.answers import clear_cookie
 from gateway.auth_api.credentials import optional_bearer, refresh_token_of, require_bearer
 from gateway.auth_api.services import SERVICES
 from gateway.errors import InvalidToken
@@ -13,7 +12,9 @@ from gateway.risk.facts import RequestContext
 from gateway.sessions.session import RevokeReason
 from gateway.tokens.claims import AccessClaims
 from gateway.tokens.refresh_token import PREFIX
+from gateway.web.answers import json_response, no_content
 from gateway.web.bearer import BearerAuthenticator
+from gateway.web.bodies import read_body
 from gateway.web.context import CONTEXT
 
 

@@ -8,13 +8,13 @@ from aiohttp import web
 
 from gateway.auth_api.answers import issued_response
 from gateway.auth_api.attempts import throttled_network
-from gateway.auth_api.bodies import read_body
 from gateway.auth_api.credentials import refresh_token_of
 from gateway.auth_api.services import SERVICES, ApiServices
 from gateway.errors import InvalidGrant, TooManyAttempts
 from gateway.sessions.issued import Issued
 from gateway.sessions.session import Channel
 from gateway.tokens.errors import ForgedToken, WithdrawnKey
+from gateway.web.bodies import read_body
 from gateway.web.context import CONTEXT
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
-
 from aiohttp import web
 
-from gateway.auth_api.answers import json_response, no_content, timestamp
 from gateway.auth_api.credentials import require_bearer
 from gateway.auth_api.services import SERVICES
 from gateway.errors import NotFound
 from gateway.sessions.session import RevokeReason, Session
+from gateway.web.answers import json_response, no_content, timestamp
 from gateway.web.context import CONTEXT
+from gateway.web.ids import is_uuid
 
 
 async def list_sessions(request: web.Request) -> web.Response:
@@ -26,20 +25,12 @@ async def end_session(request: web.Request) -> web.Response:
     services, context = request.app[SERVICES], request[CONTEXT]
     claims = require_bearer(request)
     sid = request.match_info["id"]
-    if not _is_session_id(sid):
+    if not is_uuid(sid):
         raise NotFound
     ended = await services.sessions.end(sid, RevokeReason.USER_REVOKED, context, user_id=claims.subject)
     if not ended:
         raise NotFound
     return no_content()
-
-
-def _is_session_id(text: str) -> bool:
-    """A session id has one text form; the other spellings of a UUID are not it."""
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
 
 
 def _members(session: Session, current: str) -> dict[str, object]:

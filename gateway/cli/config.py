@@ -42,7 +42,7 @@ def check(ctx: click.Context, config_path: Path | None, as_json: bool, running: 
     except ConfigError as error:
         _report(error.problems, (), as_json=as_json)
         ctx.exit(EXIT_BAD_CONFIG)
-    changes = _changes(before, loaded.settings) if before is not None else None
+    changes = _changes(running, before, loaded.settings) if before is not None and running is not None else None
     _report((), loaded.warnings, as_json=as_json, changes=changes)
     if as_json:
         return
@@ -99,22 +99,26 @@ def _running(path: Path) -> Settings:
     from pydantic import ValidationError
 
     from gateway.settings import yaml_tree
+    from gateway.settings.secrets import with_stand_ins
 
     try:
         return load(path, {}).settings
     except ConfigError as error:
         try:
-            return Settings.model_validate(yaml_tree.parse(path.read_text("utf-8-sig")).data)
+            data = yaml_tree.parse(path.read_text("utf-8-sig")).data
+            return Settings.model_validate(with_stand_ins(data) if isinstance(data, dict) else data)
         except (ValidationError, ValueError):
             raise error from None
 
 
-def _changes(before: Settings, after: Settings) -> list[dict[str, object]]:
+def _changes(running: Path, before: Settings, after: Settings) -> list[dict[str, object]]:
     from gateway.changes import compare
+    from gateway.settings.secrets import REDACTED
 
+    told = REDACTED not in running.read_text("utf-8-sig")  # whether its secrets are there to compare with
     return [
         {"change": change.text, "weakens": change.weakens, "how": change.how.name.lower()}
-        for change in compare(before, after)
+        for change in compare(before, after, secrets=told)
     ]
 
 

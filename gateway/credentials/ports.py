@@ -51,6 +51,10 @@ class UserStore(Protocol):
         """Replace the roles and raise the epoch: access tokens die, sessions live and get the new roles."""
         ...
 
+    async def set_email(self, user_id: str, email: str | None) -> Ended:
+        """Replace the address and raise the epoch: access tokens die, sessions live and get the new address."""
+        ...
+
     async def remove(self, user_id: str) -> Ended:
         """Delete the user, ending every session (USER_REMOVED)."""
         ...

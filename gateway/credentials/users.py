@@ -90,6 +90,21 @@ class UserService:
             return None
         return await self._store.by_username_key(key)
 
+    async def get(self, user_id: str) -> User:
+        """The user with this id. Raises `NotFound`."""
+        user = await self._store.by_id(user_id)
+        if user is None:
+            raise NotFound("no such user")
+        return user
+
+    async def identify(self, who: str) -> User | None:
+        """The user with this id or name, or None. An id comes first."""
+        return await self._store.by_id(who) or await self.lookup(who)
+
+    async def page(self, *, limit: int, after: str = "") -> tuple[User, ...]:
+        """At most `limit` users by folded name, those after the folded name `after`."""
+        return await self._store.list_users(limit=limit, after=after)
+
     async def list_users(self) -> AsyncIterator[User]:
         """Every user, by folded name, read in pages."""
         after = ""
@@ -97,6 +112,11 @@ class UserService:
             for user in page:
                 yield user
             after = page[-1].username_key
+
+    def check_profile(self, *, email: str | None, roles: Iterable[str]) -> None:
+        """Raise `InvalidRequest` when these may not be set."""
+        check_email(email)
+        check_roles(roles)
 
     def check_password(self, password: str) -> None:
         """Raise `InvalidRequest` when `password` may not be set."""
@@ -138,6 +158,10 @@ class UserService:
     async def set_roles(self, user_id: str, roles: Iterable[str]) -> Ended:
         """Replace the roles. Access tokens that carry the old ones die."""
         return await self._store.set_roles(user_id, check_roles(roles))
+
+    async def set_email(self, user_id: str, email: str | None) -> Ended:
+        """Replace the e-mail address, None for none. Access tokens that carry the old one die."""
+        return await self._store.set_email(user_id, check_email(email))
 
     async def _insert(self, user: User, password_hash: str | None, *, active: bool) -> User:
         stored = replace(user, password_hash=password_hash, active=active)

@@ -127,7 +127,7 @@ async def _drain(gateway: Gateway, public: Public) -> None:
 
 
 async def _serve_admin(app: web.Application, listener: socket.socket) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False)
     await runner.setup()
     await web.SockSite(runner, listener).start()
     return runner

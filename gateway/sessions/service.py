@@ -28,6 +28,8 @@ from gateway.tokens.refresh_token import RefreshTokens
 __all__ = ["Issued", "SessionService"]
 
 RESTS: Final = 2.0
+MOST_PER_USER: Final = 10_000
+"""What `sessions.max_per_user` can be at most."""
 RETENTION: Final = 30 * 24 * 3600.0
 
 
@@ -143,6 +145,19 @@ class SessionService:
         """The user's live sessions, newest use first."""
         return await self._store.list_live(user_id)
 
+    async def page(self, user_id: str | None, *, limit: int, after: str = "") -> tuple[Session, ...]:
+        """At most `limit` live sessions by sid, of one user or of all, those after the sid `after`."""
+        if user_id is None:
+            return await self._store.list_live(limit=limit, after=after)
+        # A user's come by time of use; there are few enough to put all of them in order here.
+        found = await self._store.list_live(user_id, limit=MOST_PER_USER)
+        return tuple(sorted((session for session in found if session.sid > after), key=_sid)[:limit])
+
+    async def look_up(self, sid: str) -> tuple[Session, bool] | None:
+        """The session, ended or not, and whether it could be refreshed now; None when unknown."""
+        session = await self._store.get(sid)
+        return None if session is None else (session, session.is_live(await self._store.now()))
+
     async def is_live(self, sid: str) -> bool:
         """Whether the session could be refreshed now."""
         session = await self._store.get(sid)
@@ -193,3 +208,7 @@ class SessionService:
         lost = session.confirmed_generation < session.generation
         in_flight = now - session.rotated_at <= self._policy.in_flight_window
         return generation < session.generation - 1 or in_flight or not lost
+
+
+def _sid(session: Session) -> str:
+    return session.sid

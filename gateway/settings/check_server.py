@@ -67,6 +67,8 @@ def _listeners(server: ServerSettings, report: Report) -> None:
     if unix_path(server.listen) is not None and "public_url" not in server.model_fields_set:
         report.warn(("server", "listen"), "a unix socket has no URL", "set server.public_url to what browsers see")
     if server.admin_listen is None:
+        if server.admin_token is not None:
+            report.warn(("server", "admin_token"), "has no effect without server.admin_listen")
         return
     place: Location = ("server", "admin_listen")
     on_socket = unix_path(server.admin_listen) is not None
@@ -74,7 +76,13 @@ def _listeners(server: ServerSettings, report: Report) -> None:
     if port and server.admin_listen == server.listen:
         report.error(place, "is the same address as server.listen", about=(("server", "listen"),))
     if not is_loopback(host):
-        report.warn(place, f"{server.admin_listen} can be reached from other machines", "there is no log-in on it")
+        report.warn(place, f"{server.admin_listen} can be reached from other machines", _open_admin(server))
+
+
+def _open_admin(server: ServerSettings) -> str:
+    if server.admin_token is None:
+        return "there is no log-in on it"
+    return "it speaks plain HTTP, and the admin token travels on it"
 
 
 def tls_files(tls: TlsSettings) -> ServerFiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, get_args
 
@@ -17,7 +17,6 @@ from gateway.settings.types import Secret
 
 _PLANNED: Mapping[Location, frozenset[str]] = {
     (): frozenset({"risk", "mfa", "pages", "notify", "tracing", "metrics", "admin"}),
-    ("server",): frozenset({"admin_token", "admin_token_file"}),
     ("routes",): frozenset({"rate_limit", "ca_file", "client_certificate"}),
 }
 _SHOWN = 60
@@ -84,11 +83,23 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 
 def is_secret(location: Location) -> bool:
     """Whether the value at `location` can hold a password."""
+    return secret_mark(location) is not None
+
+
+def secret_mark(location: Location) -> Secret | None:
+    """How the value at `location` is secret, or None when it is not."""
     model = model_at(location[:-1])
     info = model.model_fields.get(str(location[-1])) if model is not None and location else None
-    return info is not None and (
-        any(isinstance(mark, Secret) for mark in info.metadata) or "Secret()" in repr(info.annotation)
-    )
+    if info is None:
+        return None
+    return next((mark for mark in (*info.metadata, *_marks(info.annotation)) if isinstance(mark, Secret)), None)
+
+
+def _marks(annotation: Any) -> Iterator[object]:
+    """The marks inside `Annotated[X, mark] | None`."""
+    yield from getattr(annotation, "__metadata__", ())
+    for inner in get_args(annotation):
+        yield from _marks(inner)
 
 
 def _unknown(location: Location) -> Finding:

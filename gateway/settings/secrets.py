@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.settings.explain import is_secret
+from gateway.settings.explain import secret_mark
 from gateway.settings.loader import Loaded
 from gateway.settings.model import Settings
 from gateway.settings.problems import Location
 
 REDACTED = "[redacted]"
+STAND_IN = "hidden-" * 8
 _QUERY_PASSWORD = re.compile(r"((?:password|secret|token|key)[a-z_]*=)[^&\s]+", re.IGNORECASE)
 
 
@@ -37,11 +38,23 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     """`settings` as YAML would hold them, without secrets."""
     document: dict[str, Any] = settings.model_dump(mode="json")
     for location, value in list(leaves(document)):
-        if isinstance(value, str) and is_secret(location):
+        mark = secret_mark(location) if isinstance(value, str) else None
+        if isinstance(value, str) and mark is not None:
             holder = document
             for part in location[:-1]:
                 holder = holder[part]  # type: ignore[index]
-            holder[str(location[-1])] = redact_url(value)
+            holder[str(location[-1])] = REDACTED if mark.whole else redact_url(value)
+    return document
+
+
+def with_stand_ins(document: dict[str, Any]) -> dict[str, Any]:
+    """What was shown, with something in the place of each secret hidden as a whole, so that it can be read again."""
+    for location, value in list(leaves(document)):
+        if value == REDACTED and len(location) > 1 and (mark := secret_mark(location)) is not None and mark.whole:
+            holder = document
+            for part in location[:-1]:
+                holder = holder[str(part)]
+            holder[str(location[-1])] = STAND_IN
     return document
 
 

@@ -8,7 +8,20 @@ from typing import Annotated
 from pydantic import Field
 
 from gateway.settings.section import Section
-from gateway.settings.types import Count, Duration, FileMode, Flag, ListenAddress, Peer, PublicUrl, Size, Text, Workers
+from gateway.settings.types import (
+    AdminToken,
+    Count,
+    Duration,
+    FileMode,
+    Flag,
+    ListenAddress,
+    Peer,
+    PublicUrl,
+    Secret,
+    Size,
+    Text,
+    Workers,
+)
 
 
 class TlsVersion(StrEnum):
@@ -68,6 +81,11 @@ class ServerSettings(Section):
         default="127.0.0.1:9090",
         description="The listener for probes and operators: host:port or unix:/path; null turns it off.",
     )
+    admin_token: Annotated[AdminToken, Secret(whole=True)] | None = Field(
+        default=None,
+        description="Bearer token of the admin API, at least 32 characters; null: there is no admin API.",
+    )
+    admin_token_file: Text | None = Field(default=None, description="A file that holds `admin_token`.")
     socket_mode: FileMode = Field(default="0660", description="Permissions of unix sockets, octal, in quotes.")
     public_url: PublicUrl = Field(
         default="http://127.0.0.1:8080",

@@ -15,13 +15,21 @@ from gateway.settings import units
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?", re.ASCII)
 _PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-F]{2})*", re.ASCII)
+_BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750 2.1
+MIN_ADMIN_TOKEN = 32
+MAX_ADMIN_TOKEN = 512
 _LONGEST_SOCKET = 107  # sun_path of unix(7), less its end
 _UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Marks a text that can hold a password: `config show` hides it, and `<key>_file` reads it from a file."""
+    """Marks a text that can hold a password: `config show` hides it, and `<key>_file` reads it from a file.
+
+    `whole`: the text is nothing but the secret, so that all of it is hidden; otherwise it is a URL that may hold one.
+    """
+
+    whole: bool = False
 
 
 def is_token(text: str) -> bool:
@@ -254,6 +262,18 @@ def _printable(text: str) -> str:
     return text
 
 
+def _admin_token(text: str) -> str:
+    # Never the text itself: it stands in messages otherwise.
+    if len(text) < MIN_ADMIN_TOKEN:
+        raise ValueError(f"must have at least {MIN_ADMIN_TOKEN} characters: make one with openssl rand -hex 32")
+    if len(text) > MAX_ADMIN_TOKEN or not _BEARER.fullmatch(text):
+        raise ValueError(
+            "holds letters, digits and -._~+/ only, with = at its end, and 512 characters at most: what an"
+            " Authorization header can carry"
+        )
+    return text
+
+
 def _workers(value: object) -> object:
     if value == "auto":
         return 0
@@ -284,6 +304,11 @@ Size = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, {"const": 0}]}),
 ]
 Text = Annotated[str, AfterValidator(_printable)]
+AdminToken = Annotated[
+    str,
+    AfterValidator(_admin_token),
+    WithJsonSchema({"type": "string", "minLength": MIN_ADMIN_TOKEN, "maxLength": MAX_ADMIN_TOKEN}),
+]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]

@@ -81,6 +81,8 @@ class KeyService:
         self._events = events
         self._opened: dict[_Sealed, KeyPair | None] = {}
         self._rows: tuple[StoredKey, ...] = ()
+        # What was read last is also what is put in force last.
+        self._one_at_a_time = asyncio.Lock()
 
     async def load(self) -> None:
         """Fill the ring at start; makes the first key, or the next one when algorithm or master key have changed."""
@@ -96,6 +98,10 @@ class KeyService:
 
     async def refresh_if_due(self) -> None:
         """Notice what other processes did, make the scheduled key, forget what has no live token. Call it often."""
+        async with self._one_at_a_time:
+            await self._refresh_if_due()
+
+    async def _refresh_if_due(self) -> None:
         await self._sync()
         newest = self._newest()
         if not self._can_sign():
@@ -110,6 +116,10 @@ class KeyService:
         It signs after JWKS caches have expired; `soon`: once all processes have seen it. `withdraw` deletes every other
         key: all access tokens of the deployment die, and clients refresh.
         """
+        async with self._one_at_a_time:
+            return await self._rotate(soon=soon, withdraw=withdraw)
+
+    async def _rotate(self, *, soon: bool, withdraw: bool) -> StoredKey:
         await self._sync()
         if not self._rows:
             await self._make(Cause.COMMAND, overlap=0.0)
@@ -129,7 +139,8 @@ class KeyService:
 
     async def report(self) -> tuple[KeyReport, ...]:
         """Every stored key, oldest first. Makes and deletes nothing."""
-        await self._sync()
+        async with self._one_at_a_time:
+            await self._sync()
         now = self._clock.now()
         signing = self.ring.due(now)
         return tuple(KeyReport(row, self._state(row, signing, now)) for row in self._rows)

@@ -116,6 +116,19 @@ async def test_roles_kill_access_tokens_and_keep_sessions(stores: Stores, user: 
     assert rotation.decision.grant is not None
 
 
+@pytest.mark.parametrize("email", ["new@example.com", None])
+async def test_another_address_kills_access_tokens_and_keeps_sessions(
+    stores: Stores, user: User, email: str | None
+) -> None:
+    client = await log_in(stores, user)
+    ended = await stores.users.set_email(user.user_id, email)
+    assert ended.sessions == ()
+    assert [(entry.kind, entry.key, entry.value) for entry in ended.feed] == [(FeedKind.USER, user.user_id, 1)]
+    rotation = await client.present(1)
+    assert rotation.user == replace(user, email=email, epoch=1)
+    assert rotation.decision.grant is not None
+
+
 async def test_removing_ends_everything(stores: Stores, user: User) -> None:
     client = await log_in(stores, user)
     ended = await stores.users.remove(user.user_id)
@@ -134,6 +147,7 @@ async def test_changing_the_unknown_is_an_error(stores: Stores) -> None:
         stores.users.set_active("nobody", False),
         stores.users.set_active("nobody", True),
         stores.users.set_roles("nobody", ()),
+        stores.users.set_email("nobody", None),
         stores.users.remove("nobody"),
     )
     for call in calls:

@@ -171,6 +171,8 @@ def test_a_route_that_is_widened() -> None:
             "server.tls.key_file: a.pem → b.pem",
             False,
         ),
+        ({}, {"server": {"admin_token": "a" * 32}}, "server.admin_token: null → [redacted]", True),
+        ({"server": {"admin_token": "a" * 32}}, {}, "server.admin_token: [redacted] → null", False),
         ({}, {"server": {"admin_listen": "0.0.0.0:9090"}}, "server.admin_listen: 127.0.0.1:9090 → 0.0.0.0:9090", True),
     ],
 )
@@ -232,6 +234,16 @@ def test_secrets_are_not_told() -> None:
     assert "hunter2" not in change.text
     assert "horse" not in change.text
     assert "db2" in change.text
+
+
+def test_another_secret_is_a_change_that_shows_neither() -> None:
+    before, after = settings(server={"admin_token": "a" * 32}), settings(server={"admin_token": "b" * 32})
+    (change,) = compare(before, after)
+    assert (change.text, change.how, change.weakens) == ("server.admin_token: changed", How.SWAP, False)
+    before = settings(storage={"database": "postgresql://gateway:hunter2@db/gateway"})
+    after = settings(storage={"database": "postgresql://gateway:correct@db/gateway"})
+    (change,) = compare(before, after)
+    assert (change.text, change.how) == ("storage.database: changed", How.RESTART)
 
 
 def test_nothing_changed() -> None:

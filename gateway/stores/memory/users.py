@@ -72,8 +72,13 @@ class MemoryUsers:
         """Replace the roles and raise the epoch: access tokens die, sessions live and get the new roles."""
         user = self._known(user_id)
         self._db.users[user_id] = replace(user, roles=roles)
-        now = self._db.clock.now()
-        return self._db.apply(transitions.raise_epoch(user, self._db.unended(user_id), now), now)
+        return self._new_claims(user)
+
+    async def set_email(self, user_id: str, email: str | None) -> Ended:
+        """Replace the address and raise the epoch: access tokens die, sessions live and get the new address."""
+        user = self._known(user_id)
+        self._db.users[user_id] = replace(user, email=email)
+        return self._new_claims(user)
 
     async def remove(self, user_id: str) -> Ended:
         """Delete the user, ending every session (USER_REMOVED)."""
@@ -87,6 +92,10 @@ class MemoryUsers:
         if user is None:
             raise NotFound("no such user")
         return user
+
+    def _new_claims(self, user: User) -> Ended:
+        now = self._db.clock.now()
+        return self._db.apply(transitions.raise_epoch(user, self._db.unended(user.user_id), now), now)
 
     def _end_all(self, user: User, reason: RevokeReason, now: float, keep: str | None = None) -> Ended:
         sessions = self._db.unended(user.user_id)

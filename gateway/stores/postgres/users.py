@@ -92,9 +92,17 @@ class PostgresUsers:
         async def work(transaction: Transaction) -> Ended:
             user = await _known(transaction, user_id)
             await transaction.execute("UPDATE users SET roles = $2 WHERE user_id = $1", user_id, words_text(roles))
-            sessions = await writes.lock_unended(transaction, user_id)
-            now = await writes.now(transaction, self._given())
-            return await writes.apply(transaction, transitions.raise_epoch(user, sessions, now), now)
+            return await self._new_claims(transaction, user)
+
+        return await self._work.run(work)
+
+    async def set_email(self, user_id: str, email: str | None) -> Ended:
+        """Replace the address and raise the epoch: access tokens die, sessions live and get the new address."""
+
+        async def work(transaction: Transaction) -> Ended:
+            user = await _known(transaction, user_id)
+            await transaction.execute("UPDATE users SET email = $2 WHERE user_id = $1", user_id, email)
+            return await self._new_claims(transaction, user)
 
         return await self._work.run(work)
 
@@ -110,6 +118,11 @@ class PostgresUsers:
             return await writes.apply(transaction, effects, now)
 
         return await self._work.run(work)
+
+    async def _new_claims(self, transaction: Transaction, user: User) -> Ended:
+        sessions = await writes.lock_unended(transaction, user.user_id)
+        now = await writes.now(transaction, self._given())
+        return await writes.apply(transaction, transitions.raise_epoch(user, sessions, now), now)
 
     async def _end_all(
         self, transaction: Transaction, user: User, reason: RevokeReason, keep: str | None = None

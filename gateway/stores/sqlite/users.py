@@ -106,10 +106,18 @@ class SqliteUsers:
 
         def work(transaction: Transaction) -> Ended:
             user = _known(transaction, user_id)
-            now = self._clock.now()
             transaction.execute("UPDATE users SET roles = ? WHERE user_id = ?", (words_text(roles), user_id))
-            effects = transitions.raise_epoch(user, writes.unended(transaction, user_id), now)
-            return writes.apply(transaction, effects, now)
+            return _new_claims(transaction, user, self._clock.now())
+
+        return await self._writer.run(work)
+
+    async def set_email(self, user_id: str, email: str | None) -> Ended:
+        """Replace the address and raise the epoch: access tokens die, sessions live and get the new address."""
+
+        def work(transaction: Transaction) -> Ended:
+            user = _known(transaction, user_id)
+            transaction.execute("UPDATE users SET email = ? WHERE user_id = ?", (email, user_id))
+            return _new_claims(transaction, user, self._clock.now())
 
         return await self._writer.run(work)
 
@@ -130,6 +138,11 @@ def _known(transaction: Transaction, user_id: str) -> User:
     if user is None:
         raise NotFound("no such user")
     return user
+
+
+def _new_claims(transaction: Transaction, user: User, now: float) -> Ended:
+    effects = transitions.raise_epoch(user, writes.unended(transaction, user.user_id), now)
+    return writes.apply(transaction, effects, now)
 
 
 def _end_all(transaction: Transaction, user: User, reason: RevokeReason, now: float, keep: str | None = None) -> Ended:

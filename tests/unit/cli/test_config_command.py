@@ -69,12 +69,21 @@ def test_check_says_what_would_change(tmp_path: Path) -> None:
 
 def test_check_compares_with_what_show_printed_of_secrets(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("sqlite:///gateway.db?password=hunter2hunter2")
-    (tmp_path / "gateway.yaml").write_text("storage: {database_file: url}")
+    (tmp_path / "token").write_text("only-for-this-test-0123456789abcdef")
+    (tmp_path / "gateway.yaml").write_text("{storage: {database_file: url}, server: {admin_token_file: token}}")
     shown = run("config", "show", "--json").stdout
     assert "hunter2" not in shown
+    assert "only-for-this-test" not in shown
     (tmp_path / "running.json").write_text(shown)
     result = run("config", "check", "--diff", "running.json")
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "nothing changes")
+    (tmp_path / "new.yaml").write_text("{storage: {database_file: url}, server: {admin_token: '%s'}}" % ("a" * 32))
+    result = run("config", "check", "--config", "new.yaml", "--diff", "gateway.yaml")
+    assert result.stdout.splitlines()[1:] == [
+        "  server.admin_token: changed",
+        "  server.admin_token_file: token → null",
+        "2 changes, 0 of them (!) weaken protection",
+    ]
 
 
 def test_check_as_json(tmp_path: Path) -> None:

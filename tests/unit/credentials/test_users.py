@@ -88,6 +88,28 @@ async def test_roles_and_state_change(bench: CredentialBench) -> None:
         await bench.users.set_roles(user.user_id, ["a b"])
 
 
+async def test_users_are_found_and_paged(bench: CredentialBench) -> None:
+    users = {name: await bench.users.add(name, None) for name in ("C", "a", "b")}
+    assert await bench.users.get(users["a"].user_id) == users["a"]
+    with pytest.raises(NotFound):
+        await bench.users.get("nobody")
+    for who in (users["C"].user_id, "c", "C"):
+        assert await bench.users.identify(who) == users["C"]
+    assert await bench.users.identify("nobody") is None
+    assert [user.username for user in await bench.users.page(limit=2)] == ["a", "b"]
+    assert [user.username for user in await bench.users.page(limit=2, after="b")] == ["C"]
+
+
+async def test_an_address_changes(bench: CredentialBench) -> None:
+    user = await bench.users.add("alice", None, email="old@example.com")
+    await bench.users.set_email(user.user_id, "new@example.com")
+    assert (await bench.users.get(user.user_id)).email == "new@example.com"
+    with pytest.raises(InvalidRequest):
+        await bench.users.set_email(user.user_id, "no address")
+    await bench.users.set_email(user.user_id, "")
+    assert (await bench.users.get(user.user_id)).email is None
+
+
 async def test_a_password_is_set_and_logs_in(bench: CredentialBench) -> None:
     user = await bench.users.add("alice", GOOD)
     await bench.users.set_password(user.user_id, "battery staple")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from gateway.settings.loader import load
+from gateway.settings.loader import ConfigError, load
 from gateway.settings.secrets import REDACTED, origin, redact_url, shown
 
 
@@ -32,3 +34,19 @@ def test_show_hides_secrets_and_writes_values_as_the_file_would() -> None:
     assert document["server"]["workers"] == 1
     assert origin(loaded, ("tokens", "access_ttl")) == "GATEWAY__TOKENS__ACCESS_TTL"
     assert origin(loaded, ("tokens", "audience")) == "default"
+
+
+def test_the_admin_token_is_hidden_as_a_whole_wherever_it_comes_from(tmp_path: Path) -> None:
+    token = "only-for-this-test-0123456789abcdef"
+    (tmp_path / "token").write_text(token + "\n")
+    for env in ({"GATEWAY__SERVER__ADMIN_TOKEN": token}, {"GATEWAY__SERVER__ADMIN_TOKEN_FILE": f"{tmp_path}/token"}):
+        loaded = load(None, env)
+        assert loaded.settings.server.admin_token == token
+        assert shown(loaded)["server"]["admin_token"] == REDACTED
+        assert token not in str(shown(loaded))
+
+
+def test_a_refused_admin_token_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"GATEWAY__SERVER__ADMIN_TOKEN": "short-secret"})
+    assert "short-secret" not in str([str(problem) for problem in caught.value.problems])

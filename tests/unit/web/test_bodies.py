@@ -10,9 +10,9 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from gateway.auth_api.bodies import read_body
 from gateway.auth_api.services import ApiLimits
 from gateway.errors import InvalidRequest, UnsupportedMediaType
+from gateway.web.bodies import read_body
 
 LIMITS = ApiLimits()
 JSON = ("Content-Type", "application/json")

@@ -6,19 +6,28 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import StreamReader, http_exceptions, web
 
-from gateway.auth_api.services import ApiLimits
 from gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from gateway.web.context import values_of
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 32
+
+
+class BodyLimits(Protocol):
+    """What a body may be: `body_size` in bytes, `body_timeout` in seconds for all of it."""
+
+    @property
+    def body_size(self) -> int: ...
+
+    @property
+    def body_timeout(self) -> float: ...
 
 
 class Body:
@@ -43,8 +52,28 @@ class Body:
             raise InvalidRequest(f"The member {name!r} must be a string.")
         return value
 
+    def optional_flag(self, name: str) -> bool | None:
+        """The member `name`, true or false when it is there; null is absent."""
+        value = self._members.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise InvalidRequest(f"The member {name!r} must be true or false.")
+        return value
 
-async def read_body(request: web.Request, limits: ApiLimits, *, form: bool = False, optional: bool = False) -> Body:
+    def optional_texts(self, name: str) -> tuple[str, ...] | None:
+        """The member `name`, an array of strings when it is there; null is absent."""
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise InvalidRequest(f"The member {name!r} must be an array of strings.")
+        return tuple(value)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the member is there, null or not."""
+        return name in self._members
+
+
+async def read_body(request: web.Request, limits: BodyLimits, *, form: bool = False, optional: bool = False) -> Body:
     """The request's JSON object (or, with `form`, its form). An `optional` body may be absent altogether."""
     kind = _content_type(request)
     if kind is not None and kind not in ((JSON, FORM) if form else (JSON,)):
@@ -80,7 +109,7 @@ def _content_type(request: web.Request) -> str | None:
     return kind.strip(" \t").lower()
 
 
-async def _read_bounded(request: web.Request, limits: ApiLimits) -> bytes:
+async def _read_bounded(request: web.Request, limits: BodyLimits) -> bytes:
     """The body, refused as soon as it is known to be over the limit: a declared length before the first byte."""
     limit = limits.body_size
     if (request.content_length or 0) > limit:
