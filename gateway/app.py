@@ -204,6 +204,9 @@ class Gateway:
         read("gateway_receipts_waiting", "Receipts not yet written.", gauge, lambda: len(self.receipts))
         read("gateway_verified_tokens", "Access tokens remembered as verified.", gauge, lambda: len(cache))
         read("gateway_token_verifications", "Access tokens not found there.", counter, lambda: cache.misses)
+        spans = self.telemetry.spans
+        if spans is not None:
+            read("gateway_spans_dropped", "Spans lost: no room, or no collector.", counter, lambda: spans.dropped)
         read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
     def _make_core(self, refresh_tokens: RefreshTokens) -> Core:
@@ -310,8 +313,9 @@ async def open_gateway(
             access_log=logging.access_log,
             activity=Activity(stores.events, clock, keep=logging.events_keep),
             exclusive=exclusive,
+            tracing=policies.span_policy(settings),
         )
         stack.push_async_callback(telemetry.close)
-        gateway = Gateway(settings, timed(stores, telemetry.metrics.store_call), telemetry, clock)
+        gateway = Gateway(settings, timed(stores, telemetry.store_call), telemetry, clock)
         await gateway.open(stack)
         yield gateway

@@ -46,6 +46,7 @@ class Name(StrEnum):
     REQUEST_FAILED = "request.failed"
     EVENTS_DROPPED = "events.dropped"
     LOG_DROPPED = "log.dropped"
+    TRACING_FAILED = "tracing.failed"
     LOG_LIBRARY = "log.library"
 
 

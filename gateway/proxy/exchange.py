@@ -13,6 +13,7 @@ from gateway.proxy.header_rules import HeaderRules
 from gateway.proxy.headers import RawHeaders
 from gateway.proxy.request_head import readdressed
 from gateway.proxy.response_head import ResponseHead
+from gateway.telemetry.trace_context import Trace
 from gateway.web.problem import render
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Exchange:
         "route",
         "started",
         "status",
+        "trace",
         "user_agent",
     )
 
@@ -79,6 +81,7 @@ class Exchange:
         self.user_agent = b""
         self.route: RouteSpec | None = None
         self.claims: AccessClaims | None = None
+        self.trace: Trace | None = None
         self.body = b""
         self.chunked = False
         self.expects_continue = False
@@ -150,7 +153,7 @@ class Exchange:
         other = self._proxy.another_endpoint(route, tried)
         if other is None:
             return None
-        self._attempts += 1
+        self._again()
         keeps_host = route.preserve_host and any(name.lower() == b"host" for name, _ in self.message.raw_headers)
         self._head = readdressed(self._head, self.message.method, tried, other, keeps_host=keeps_host)
         tried.outstanding -= 1
@@ -327,11 +330,16 @@ class Exchange:
         if repeatable and self._attempts < route.retries:
             other = self._elsewhere(endpoint, route)
             if other is None:
-                self._attempts += 1
+                self._again()
                 other = endpoint
             self._task = tasks.spawn(self._connect(other, route), name="upstream connect")
         else:
             self.fail(error)
+
+    def _again(self) -> None:
+        self._attempts += 1
+        if self.trace is not None:
+            self.trace.resends = self._attempts
 
     def expired(self) -> None:
         """Nothing moved for too long: whose fault it is decides the answer."""
@@ -388,6 +396,8 @@ class Exchange:
         """Answer with `error`, or tear the client's connection when an answer is under way."""
         if self._finished:
             return
+        if self.trace is not None:
+            self.trace.error = error.code
         if self._responded:
             client = self.client
             self._end()

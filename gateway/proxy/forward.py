@@ -43,6 +43,7 @@ from gateway.proxy.upstreams import Plan, Upstreams
 from gateway.proxy.websocket import Upgrading
 from gateway.risk.client import client_facts
 from gateway.risk.facts import RequestContext
+from gateway.telemetry.trace_context import Sampler, Trace
 from gateway.web.client_ip import ClientAddress
 from gateway.web.request_id import RequestIds
 
@@ -69,6 +70,7 @@ class AccessLog(Protocol):
         session_id: str | None = None,
         address: str | None = None,
         user_agent: str | bytes | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """A request was answered. `duration` in seconds, sizes of the bodies in bytes."""
         ...
@@ -110,6 +112,7 @@ class Proxy:
 
     `streams.revoked` is to be subscribed to the revocation index; `access_until` is what `streams` asks at a token's
     end. `before` is the proxy of the configuration until now: what is open stays open, and `succeed` takes over.
+    `sampler` decides which requests are traced; None: none.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Proxy:
         access_until: AccessUntil | None = None,
         *,
         before: Proxy | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self.limits = policy.limits
         self.draining = False
@@ -150,6 +154,7 @@ class Proxy:
         self._log = access_log.request
         self._events = events
         self._addresses = addresses
+        self._sampler = sampler
         self._new_id = ids.of
         self._monotonic = clock.monotonic
         self._resolved: dict[tuple[bytes | None, str], Resolved] = {}
@@ -226,6 +231,7 @@ class Proxy:
             claims.session_id if claims is not None else None,
             exchange.address,
             exchange.user_agent,
+            exchange.trace,
         )
 
     def another_endpoint(self, route: RouteSpec, tried: Endpoint) -> Endpoint | None:
@@ -268,6 +274,8 @@ class Proxy:
         head = self._rules.scan(message.raw_headers, trusted=trusted)
         exchange.request_id = self._new_id(head.request_ids or (), trusted=trusted)
         exchange.user_agent = head.user_agent
+        if self._sampler is not None:
+            exchange.trace = self._sampler.begin(head.lines, exchange.request_id, trusted=trusted)
         if trusted and head.forwarded_for is not None:
             exchange.address = self._addresses.resolve(client.address, head.forwarded_for)
         if message.method in _REFUSED_METHODS or message.path == "*":
@@ -281,6 +289,8 @@ class Proxy:
         if self.draining:
             raise TemporarilyUnavailable("The gateway is shutting down.", retry_after=1)
         if resolved.reserved:
+            if self._sampler is not None:
+                self._sampler.forget(exchange.request_id)  # the own API decides for itself
             self._hand_over(client, message, payload, resolved.path + query)
             return
         route = self._route(resolved, message.method)
@@ -312,6 +322,8 @@ class Proxy:
         written = self._writer.write(
             head, message.method, target, endpoint, route, client, exchange.request_id, identity
         )
+        if exchange.trace is not None:
+            exchange.trace.sent = self._monotonic() - exchange.started
         exchange.forward(endpoint, route, written)
 
     def _admit_upgrade(self, exchange: Exchange, head: RequestHead, route: RouteSpec, query: str) -> bytes:

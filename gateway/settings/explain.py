@@ -13,10 +13,9 @@ from pydantic_core import ErrorDetails
 from gateway.settings.model import Settings
 from gateway.settings.problems import Finding, Location
 from gateway.settings.section import Section
-from gateway.settings.types import Secret
 
 _PLANNED: Mapping[Location, frozenset[str]] = {
-    (): frozenset({"risk", "mfa", "pages", "notify", "tracing", "metrics", "admin"}),
+    (): frozenset({"risk", "mfa", "pages", "notify", "metrics", "admin"}),
     ("server",): frozenset({"admin_token", "admin_token_file"}),
     ("routes",): frozenset({"rate_limit", "ca_file", "client_certificate"}),
 }
@@ -84,11 +83,18 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 
 def is_secret(location: Location) -> bool:
     """Whether the value at `location` can hold a password."""
+    return _marked(location, "Secret(")
+
+
+def is_whole_secret(location: Location) -> bool:
+    """Whether nothing of the value at `location` may be shown."""
+    return _marked(location, "Secret(whole=True)")
+
+
+def _marked(location: Location, mark: str) -> bool:
     model = model_at(location[:-1])
     info = model.model_fields.get(str(location[-1])) if model is not None and location else None
-    return info is not None and (
-        any(isinstance(mark, Secret) for mark in info.metadata) or "Secret()" in repr(info.annotation)
-    )
+    return info is not None and mark in f"{info.metadata} {info.annotation!r}"
 
 
 def _unknown(location: Location) -> Finding:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.settings.explain import is_secret
+from gateway.settings.explain import is_secret, is_whole_secret
 from gateway.settings.loader import Loaded
 from gateway.settings.model import Settings
 from gateway.settings.problems import Location
@@ -41,7 +41,7 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
             holder = document
             for part in location[:-1]:
                 holder = holder[part]  # type: ignore[index]
-            holder[str(location[-1])] = redact_url(value)
+            holder[str(location[-1])] = REDACTED if is_whole_secret(location) else redact_url(value)
     return document
 
 

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, WithJsonSchema
 
@@ -21,7 +21,12 @@ _UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Marks a text that can hold a password: `config show` hides it, and `<key>_file` reads it from a file."""
+    """Marks a text that can hold a password: `config show` hides it, and `<key>_file` reads it from a file.
+
+    `whole`: all of it is hidden, not only what is a password in a URL.
+    """
+
+    whole: bool = False
 
 
 def is_token(text: str) -> bool:
@@ -254,6 +259,45 @@ def _printable(text: str) -> str:
     return text
 
 
+def _collector_url(text: str) -> str:
+    parts = split_http_url(text, what="the endpoint")
+    return text if parts.path not in {"", "/"} else text.rstrip("/") + "/v1/traces"
+
+
+def split_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """`name=value,name=value`, values percent-encoded, as OTEL_EXPORTER_OTLP_HEADERS holds them; ValueError says which
+    part is wrong, and none of the values.
+    """
+    pairs = []
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        if not equals or not is_token(name.strip()):
+            raise ValueError("headers are written name=value,name=value, with values percent-encoded")
+        try:
+            pairs.append((name.strip(), _header_value(unquote(value.strip(), errors="strict"))))
+        except UnicodeDecodeError:
+            raise ValueError("a header's value must be valid UTF-8") from None
+    if any(not value.isascii() for _, value in pairs):
+        raise ValueError("a header for the collector must be ASCII")
+    return tuple(pairs)
+
+
+def _pairs(text: str) -> str:
+    split_pairs(text)
+    return text
+
+
+def _ratio(value: object) -> object:
+    if isinstance(value, str):  # from the environment
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError("must be a number between 0 and 1")
+
+
 def _workers(value: object) -> object:
     if value == "auto":
         return 0
@@ -284,6 +328,9 @@ Size = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, {"const": 0}]}),
 ]
 Text = Annotated[str, AfterValidator(_printable)]
+Ratio = Annotated[float, BeforeValidator(_ratio), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
+Pairs = Annotated[str, AfterValidator(_pairs)]
+CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]
