@@ -275,7 +275,7 @@ class TracingSettings(Section):
     )
     sample_ratio: Ratio = Field(
         default=0.1,
-        description="Share of requests that are traced, 0 to 1. A trusted proxy's sampled flag decides for its requests.",
+        description="Share of requests that are traced, 0 to 1; a trusted proxy's sampled flag decides for its own.",
     )
     service_name: Text = Field(default="auth-gateway", description="service.name of the spans.")
     headers: Annotated[Pairs, Secret(whole=True)] | None = Field(

@@ -83,8 +83,8 @@ CURRENT: Final[ContextVar[Trace | None]] = ContextVar("trace", default=None)
 class Sampler:
     """Decides which requests are traced. `active` holds those under way by request id, for the log.
 
-    `ratio`, 0 to 1, is the share of requests that begin a trace here. A trusted peer's flag decides for its requests. An
-    untrusted client's does not: the draw is made again, and made here, because its trace id could be chosen as well.
+    `ratio`, 0 to 1, is the share that is traced. A trusted peer's flag decides for its requests. An untrusted client's
+    does not: for it lots are drawn, and not by its trace id, which could be chosen as well.
     """
 
     __slots__ = ("_chance", "_entropy", "_ratio", "active")

@@ -180,7 +180,7 @@ class Spans:
 
 
 class _Counted(SpanExporter):
-    """Before the real exporter: what was taken from the queue, what of it was lost, and a word when an outage begins."""
+    """Before the real exporter: what left the queue, what of it was lost, and a word when an outage begins."""
 
     def __init__(self, inner: SpanExporter, failed: Failed, said: _Said) -> None:
         self._inner = inner
