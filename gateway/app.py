@@ -231,6 +231,9 @@ class Gateway:
         read("gateway_password_hashes", "Passwords being hashed or waiting for it.", gauge, lambda: self.hasher.load)
         read("gateway_token_verifications", "Access tokens not found there.", counter, lambda: cache.misses)
         read("gateway_password_hashes_refused", "Found the queue full.", counter, lambda: self.hasher.refused)
+        spans = self.telemetry.spans
+        if spans is not None:
+            read("gateway_spans_dropped", "Spans lost: no room, or no collector.", counter, lambda: spans.dropped)
         read("process_cpu_seconds", "User and system time.", counter, time.process_time)
 
     def _open_redis(self, stack: AsyncExitStack) -> RedisClient | None:
@@ -332,8 +335,9 @@ async def open_gateway(
             access_log=logging.access_log,
             activity=Activity(stores.events, clock, keep=logging.events_keep),
             exclusive=exclusive,
+            tracing=policies.span_policy(settings),
         )
         stack.push_async_callback(telemetry.close)
-        gateway = Gateway(settings, timed(stores, telemetry.metrics.store_call), telemetry, clock, canary=canary)
+        gateway = Gateway(settings, timed(stores, telemetry.store_call), telemetry, clock, canary=canary)
         await gateway.open(stack)
         yield gateway

@@ -58,6 +58,7 @@ _HOW: Final[dict[Path, How]] = {
     ("logging",): How.ROLL,
     ("logging", "level"): How.SWAP,
     ("logging", "access_log"): How.SWAP,
+    ("tracing",): How.ROLL,
     ("routes",): How.SWAP,
 }
 

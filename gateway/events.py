@@ -50,6 +50,7 @@ class Name(StrEnum):
     CANARY_MISSED = "canary.missed"
     EVENTS_DROPPED = "events.dropped"
     LOG_DROPPED = "log.dropped"
+    TRACING_FAILED = "tracing.failed"
     LOG_LIBRARY = "log.library"
 
 

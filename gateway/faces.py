@@ -43,6 +43,7 @@ from gateway.web.client_ip import ClientAddress
 from gateway.web.context import RequestContexts
 from gateway.web.csrf import CrossSitePolicy
 from gateway.web.request_id import RequestIds
+from gateway.web.tracing import ApiTracing
 
 VERIFIED_TOKENS: Final = 20_000
 """Access tokens a worker remembers as verified, about 1 KB each."""
@@ -94,7 +95,7 @@ async def build_faces(core: Core, settings: Settings, before: Faces | None = Non
     sessions = _sessions(core, settings)
     prefix = settings.sessions.binding.ip_prefix
     contexts = RequestContexts(addresses, ids, core.clock, v4=prefix.v4, v6=prefix.v6)
-    api = build_api(_services(core, settings, users, sessions, contexts))
+    api = build_api(_services(core, settings, users, sessions, contexts, addresses))
     runner = web.AppRunner(api, access_log=None, handle_signals=False)
     await runner.setup()
     if before is not None and list(before.settings.identity.headers.items()) == list(settings.identity.headers.items()):
@@ -105,8 +106,9 @@ async def build_faces(core: Core, settings: Settings, before: Faces | None = Non
     log, events = core.telemetry.access, core.telemetry.events
     until, known = sessions.access_until, before.proxy if before is not None else None
     proxy = Proxy(
-        _policy(settings, identity), authenticator, api, log, events, addresses, ids, core.clock, until, before=known
-    )
+        _policy(settings, identity), authenticator, api, log, events, addresses, ids, core.clock, until, before=known,
+        sampler=core.telemetry.sampler,
+    )  # fmt: skip
     admin = _admin(core, settings, users, sessions, contexts)
     return Faces(settings, identity, users, sessions, runner, proxy, admin)
 
@@ -139,6 +141,7 @@ def _services(
     users: UserService,
     sessions: SessionService,
     contexts: RequestContexts,
+    addresses: ClientAddress,
 ) -> ApiServices:
     return ApiServices(
         sessions=sessions,
@@ -153,10 +156,16 @@ def _services(
         cookie=policies.cookie_policy(settings),
         clock=core.clock,
         events=core.telemetry.events,
+        tracing=_api_tracing(core, addresses),
         limits=ApiLimits(body_tokens=settings.auth.body_tokens, in_flight_window=settings.sessions.in_flight_window),
         prefix=settings.auth.prefix,
         public_url=settings.server.public_url,
     )
+
+
+def _api_tracing(core: Core, addresses: ClientAddress) -> ApiTracing | None:
+    sampler, spans = core.telemetry.sampler, core.telemetry.spans
+    return ApiTracing(sampler, spans, addresses, core.clock) if sampler is not None and spans is not None else None
 
 
 def _authenticator(core: Core, identity: IdentityHeaders) -> ProxyAuthenticator:

@@ -12,6 +12,8 @@ from gateway.proxy.upstream_tls import UpstreamTls
 from gateway.sessions.policy import RotationPolicy
 from gateway.settings.model import Rate, RevocationMode, Route, Settings
 from gateway.settings.route import HeaderChanges
+from gateway.settings.types import split_pairs
+from gateway.telemetry.ports import SpanPolicy
 from gateway.throttle.gcra import Limit
 from gateway.throttle.policy import ThrottlePolicy
 from gateway.web.cookies import CookiePolicy
@@ -150,6 +152,15 @@ def client_limits(settings: Settings) -> ClientLimits:
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,
     )
+
+
+def span_policy(settings: Settings) -> SpanPolicy | None:
+    """Where spans go; None: nowhere."""
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    headers = split_pairs(tracing.headers) if tracing.headers is not None else ()
+    return SpanPolicy(tracing.endpoint, tracing.sample_ratio, tracing.service_name, headers, tracing.timeout)
 
 
 def _header_rules(changes: HeaderChanges) -> HeaderRules | None:

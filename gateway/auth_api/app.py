@@ -12,7 +12,10 @@ from gateway.web.middleware import answers
 
 def build_api(services: ApiServices) -> web.Application:
     """The application, its paths under `services.prefix`."""
-    app = web.Application(middlewares=[cors, answers(services.contexts, services.events), guard])
+    around = [cors, answers(services.contexts, services.events), guard]
+    if services.tracing is not None:
+        around.insert(0, services.tracing.middleware(services.contexts))
+    app = web.Application(middlewares=around)
     app[SERVICES] = services
     prefix = services.prefix
     app.add_routes(

@@ -18,6 +18,7 @@ from gateway.web.bearer import BearerAuthenticator
 from gateway.web.context import RequestContexts
 from gateway.web.cookies import CookiePolicy
 from gateway.web.csrf import CrossSitePolicy
+from gateway.web.tracing import ApiTracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class ApiServices:
     cookie: CookiePolicy
     clock: Clock
     events: EventSink
+    tracing: ApiTracing | None = None
     limits: ApiLimits = ApiLimits()
     prefix: str = "/auth"
     public_url: str = "http://127.0.0.1:8080"

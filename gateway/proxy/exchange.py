@@ -14,6 +14,7 @@ from gateway.proxy.headers import RawHeaders
 from gateway.proxy.messages import HTTP_11, NO_BODY, Body, Message, take
 from gateway.proxy.request_head import readdressed
 from gateway.proxy.response_head import ResponseHead
+from gateway.telemetry.trace_context import Trace
 from gateway.web.problem import render
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Exchange:
         "started",
         "status",
         "streaming",
+        "trace",
         "user_agent",
     )
 
@@ -81,6 +83,7 @@ class Exchange:
         self.user_agent = b""
         self.route: RouteSpec | None = None
         self.claims: AccessClaims | None = None
+        self.trace: Trace | None = None
         self.body = b""
         self.chunked = False
         self.expects_continue = False
@@ -153,7 +156,7 @@ class Exchange:
         other = self._proxy.another_endpoint(route, tried)
         if other is None:
             return None
-        self._attempts += 1
+        self._again()
         keeps_host = route.preserve_host and any(name.lower() == b"host" for name, _ in self.message.raw_headers)
         self._head = readdressed(self._head, self.message.method, tried, other, keeps_host=keeps_host)
         tried.outstanding -= 1
@@ -331,11 +334,16 @@ class Exchange:
         if repeatable and self._attempts < route.retries:
             other = self._elsewhere(endpoint, route)
             if other is None:
-                self._attempts += 1
+                self._again()
                 other = endpoint
             self._task = tasks.spawn(self._connect(other, route), name="upstream connect")
         else:
             self.fail(error)
+
+    def _again(self) -> None:
+        self._attempts += 1
+        if self.trace is not None:
+            self.trace.resends = self._attempts
 
     def expired(self) -> None:
         """Nothing moved for too long: whose fault it is decides the answer."""
@@ -392,6 +400,8 @@ class Exchange:
         """Answer with `error`, or tear the client's connection when an answer is under way."""
         if self._finished:
             return
+        if self.trace is not None:
+            self.trace.error = error.code
         if self._responded:
             client = self.client
             self._end()

@@ -31,12 +31,12 @@ from gateway.proxy.messages import HTTP_10, HTTP_11, NO_BODY, Body, Message
 from gateway.proxy.own_api import rewritten
 from gateway.proxy.ports import AccessLog, ClientLimits
 from gateway.proxy.refusals import ExpectationFailed, HttpVersionNotSupported
-from gateway.proxy.repeat import Line, Repeat, is_plain, keeps_its_head, parse, rest_of
+from gateway.proxy.repeat import Line, Repeat, Resolved, is_plain, keeps_its_head, parse, rest_of
 from gateway.proxy.request_head import HeadWriter
 from gateway.proxy.request_limits import RouteLimiter
 from gateway.proxy.resolver import DEFAULT_TTL
 from gateway.proxy.response_head import ResponseRules
-from gateway.proxy.route_table import RouteGroup, RouteSpec, RouteTable, is_reserved
+from gateway.proxy.route_table import RouteSpec, RouteTable, is_reserved
 from gateway.proxy.streams import AccessUntil, OpenStreams
 from gateway.proxy.tunnel import Tunnels
 from gateway.proxy.upgrade import read_handshake
@@ -45,6 +45,7 @@ from gateway.proxy.upstreams import Plan, Upstreams
 from gateway.proxy.websocket import Upgrading
 from gateway.risk.client import client_facts
 from gateway.risk.facts import RequestContext
+from gateway.telemetry.trace_context import Sampler
 from gateway.tokens.verified import VerifiedToken
 from gateway.web.client_ip import ClientAddress
 from gateway.web.request_id import RequestIds
@@ -72,24 +73,12 @@ class ProxyPolicy:
     dns_ttl: float = DEFAULT_TTL
 
 
-class Resolved:
-    """What a path and a host mean, remembered: everything about a target but its query and the method."""
-
-    __slots__ = ("encoded_slash", "group", "path", "reserved", "sent")
-
-    def __init__(self, path: str, group: RouteGroup | None, *, reserved: bool, encoded_slash: bool) -> None:
-        self.path = path
-        self.group = group
-        self.reserved = reserved
-        self.encoded_slash = encoded_slash
-        self.sent: dict[Endpoint, bytes] = {}
-
-
 class Proxy:
     """Answers what arrives at the public listener; `front.Front` brings it the connections.
 
     `streams.revoked` is to be subscribed to the revocation index; `access_until` is what `streams` asks at a token's
     end. `before` is the proxy of the configuration until now: what is open stays open, and `succeed` takes over.
+    `sampler` decides which requests are traced; None: none.
     """
 
     def __init__(
@@ -105,6 +94,7 @@ class Proxy:
         access_until: AccessUntil | None = None,
         *,
         before: Proxy | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self.limits = policy.limits
         self.draining = False
@@ -130,6 +120,7 @@ class Proxy:
         self._log = access_log.request
         self._events = events
         self._addresses = addresses
+        self._sampler = sampler
         self._new_id = ids.of
         self._fresh_id = ids.fresh
         self._monotonic = clock.monotonic
@@ -247,6 +238,7 @@ class Proxy:
             claims.session_id if claims is not None else None,
             exchange.address,
             exchange.user_agent,
+            exchange.trace,
         )
 
     def another_endpoint(self, route: RouteSpec, tried: Endpoint) -> Endpoint | None:
@@ -294,6 +286,8 @@ class Proxy:
         head = self._rules.scan(message.raw_headers, trusted=trusted)
         exchange.request_id = self._new_id(head.request_ids or (), trusted=trusted)
         exchange.user_agent = head.user_agent
+        if self._sampler is not None:
+            exchange.trace = self._sampler.begin(head.lines, exchange.request_id, trusted=trusted)
         if trusted and head.forwarded_for is not None:
             exchange.address = self._addresses.resolve(client.address, head.forwarded_for)
         if message.method in _REFUSED_METHODS or message.path == "*":
@@ -307,6 +301,8 @@ class Proxy:
         if self.draining:
             raise TemporarilyUnavailable("The gateway is shutting down.", retry_after=1)
         if resolved.reserved:
+            if self._sampler is not None:
+                self._sampler.forget(exchange.request_id)  # the own API decides for itself
             self._hand_over(client, message, payload, resolved.path + query)
             return
         route = self._route(resolved, message.method)
@@ -343,7 +339,10 @@ class Proxy:
         written = self._writer.write(
             head, message.method, target, endpoint, route, client, exchange.request_id, identity
         )
-        if client.repeats and is_plain(message, head) and keeps_its_head(route, head):
+        if self._sampler is not None:  # lots are drawn for each request, on the long way
+            if exchange.trace is not None:
+                exchange.trace.sent = self._monotonic() - exchange.started
+        elif client.repeats and is_plain(message, head) and keeps_its_head(route, head):
             rest = rest_of(written, message.method, target, exchange.request_id, identity)
             client.repeat = Repeat(client.block, rest, route, entry, head, exchange.address)
         exchange.forward(endpoint, route, written)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gateway.proxy.aiohttp_private import ClientConnection
     from gateway.proxy.messages import Body, Message
     from gateway.proxy.repeat import Repeat
+    from gateway.telemetry.trace_context import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class AccessLog(Protocol):
         session_id: str | None = None,
         address: str | None = None,
         user_agent: str | bytes | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """A request was answered. `duration` in seconds, sizes of the bodies in bytes."""
         ...

@@ -13,14 +13,27 @@ from typing import TYPE_CHECKING, Final
 from gateway.proxy.messages import HTTP_11
 
 if TYPE_CHECKING:
-    from gateway.proxy.forward import Resolved
+    from gateway.proxy.endpoint import Endpoint
     from gateway.proxy.headers import RequestHead
     from gateway.proxy.messages import Message
-    from gateway.proxy.route_table import RouteSpec
+    from gateway.proxy.route_table import RouteGroup, RouteSpec
     from gateway.tokens.verified import VerifiedToken
 
 # Stricter than the parser: what it takes beside this takes the long way.
 _LINE: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\x22\x24-\x7e]*) HTTP/1\.1")
+
+
+class Resolved:
+    """What a path and a host mean, remembered: everything about a target but its query and the method."""
+
+    __slots__ = ("encoded_slash", "group", "path", "reserved", "sent")
+
+    def __init__(self, path: str, group: RouteGroup | None, *, reserved: bool, encoded_slash: bool) -> None:
+        self.path = path
+        self.group = group
+        self.reserved = reserved
+        self.encoded_slash = encoded_slash
+        self.sent: dict[Endpoint, bytes] = {}
 
 
 class PlainMessage:

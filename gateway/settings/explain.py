@@ -16,7 +16,7 @@ from gateway.settings.section import Section
 from gateway.settings.types import Secret
 
 _PLANNED: Mapping[Location, frozenset[str]] = {
-    (): frozenset({"risk", "mfa", "pages", "notify", "tracing", "metrics", "admin"}),
+    (): frozenset({"risk", "mfa", "pages", "notify", "metrics", "admin"}),
     ("routes",): frozenset({"rate_limit", "ca_file", "client_certificate"}),
 }
 _SHOWN = 60

@@ -13,13 +13,16 @@ from gateway.settings.section import Section
 from gateway.settings.server import ServerSettings
 from gateway.settings.types import (
     AllowedOrigin,
+    CollectorUrl,
     CookieName,
     Count,
     Duration,
     Flag,
     HeaderName,
     HostName,
+    Pairs,
     Prefix,
+    Ratio,
     Secret,
     Text,
     Workers,
@@ -277,6 +280,24 @@ class LoggingSettings(Section):
     )
 
 
+class TracingSettings(Section):
+    """OpenTelemetry traces: `pip install 'auth-gateway[tracing]'`."""
+
+    endpoint: CollectorUrl | None = Field(
+        default=None, description="OTLP/HTTP URL of a collector, such as http://127.0.0.1:4318/v1/traces; null: off."
+    )
+    sample_ratio: Ratio = Field(
+        default=0.1,
+        description="Share of requests that are traced, 0 to 1; a trusted proxy's sampled flag decides for its own.",
+    )
+    service_name: Text = Field(default="auth-gateway", description="service.name of the spans.")
+    headers: Annotated[Pairs, Secret(whole=True)] | None = Field(
+        default=None, description="Sent to the collector: name=value,name=value with values percent-encoded."
+    )
+    headers_file: Text | None = Field(default=None, description="A file that holds `headers`.")
+    timeout: Duration = Field(default=10.0, description="The longest one batch may take, second attempts included.")
+
+
 class Settings(Section):
     """Everything that can be configured. A file with nothing but `routes` is enough."""
 
@@ -295,6 +316,7 @@ class Settings(Section):
     throttle: ThrottleSettings = Field(default=ThrottleSettings(), description="Limits on failed log-ins.")
     passwords: PasswordSettings = Field(default=PasswordSettings(), description="New passwords and hashing.")
     logging: LoggingSettings = Field(default=LoggingSettings(), description="What is written, and how.")
+    tracing: TracingSettings = Field(default=TracingSettings(), description="OpenTelemetry traces.")
     routes: tuple[Route, ...] = Field(default=(), description="What is matched, who may pass, and where it goes.")
 
     @property

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, WithJsonSchema
 
@@ -274,6 +274,45 @@ def _admin_token(text: str) -> str:
     return text
 
 
+def _collector_url(text: str) -> str:
+    parts = split_http_url(text, what="the endpoint")
+    return text if parts.path not in {"", "/"} else text.rstrip("/") + "/v1/traces"
+
+
+def split_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """`name=value,name=value`, values percent-encoded, as OTEL_EXPORTER_OTLP_HEADERS holds them; ValueError says which
+    part is wrong, and none of the values.
+    """
+    pairs = []
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        if not equals or not is_token(name.strip()):
+            raise ValueError("headers are written name=value,name=value, with values percent-encoded")
+        try:
+            pairs.append((name.strip(), _header_value(unquote(value.strip(), errors="strict"))))
+        except UnicodeDecodeError:
+            raise ValueError("a header's value must be valid UTF-8") from None
+    if any(not value.isascii() for _, value in pairs):
+        raise ValueError("a header for the collector must be ASCII")
+    return tuple(pairs)
+
+
+def _pairs(text: str) -> str:
+    split_pairs(text)
+    return text
+
+
+def _ratio(value: object) -> object:
+    if isinstance(value, str):  # from the environment
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError("must be a number between 0 and 1")
+
+
 def _workers(value: object) -> object:
     if value == "auto":
         return 0
@@ -309,6 +348,9 @@ AdminToken = Annotated[
     AfterValidator(_admin_token),
     WithJsonSchema({"type": "string", "minLength": MIN_ADMIN_TOKEN, "maxLength": MAX_ADMIN_TOKEN}),
 ]
+Ratio = Annotated[float, BeforeValidator(_ratio), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
+Pairs = Annotated[str, AfterValidator(_pairs)]
+CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
 ListenAddress = Annotated[str, AfterValidator(_listen)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]

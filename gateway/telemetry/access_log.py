@@ -11,21 +11,19 @@ import orjson
 from gateway.clock import Clock
 from gateway.events import Level, Name
 from gateway.telemetry.lines import Render, Timestamps, json_line
-from gateway.telemetry.redact import scrub
+from gateway.telemetry.trace_context import Trace
+from gateway.telemetry.values import shown_agent, shown_path, text_of
 
 FLUSH_AFTER: Final = 0.1
 _LEVEL: Final = str(Level.INFO)
 _EVENT: Final = str(Name.PROXY_REQUEST)
 _BATCH: Final = 128
-_LONGEST_PATH: Final = 4096
-_LONGEST_AGENT: Final = 512
 _MOST_QUOTED: Final = 4096
 _LONGEST_QUOTED: Final = 256
-_TOKEN_MARKS: Final = ("gwr_", "eyJ", "earer ")
 
 _Entry = tuple[
     float, str, str | bytes, int, str | None, str | None, float, int, int,
-    str | None, str | None, str | None, str | None, str | bytes | None,
+    str | None, str | None, str | None, str | None, str | bytes | None, Trace | None,
 ]  # fmt: skip
 
 
@@ -52,7 +50,7 @@ class AccessLog:
         self._now = clock.now
         self._render = render
         self._line = self._json if render is json_line else self._document
-        self._texts, self._paths, self._agents = _Quoted(_text), _Quoted(_path), _Quoted(_agent)
+        self._texts, self._paths, self._agents = _Quoted(text_of), _Quoted(shown_path), _Quoted(shown_agent)
         self._timestamps = Timestamps()
         self._pending: list[_Entry] = []
         self._append = self._pending.append
@@ -73,12 +71,13 @@ class AccessLog:
         session_id: str | None = None,
         address: str | None = None,
         user_agent: str | bytes | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """A request was answered. `duration` in seconds, body sizes in bytes; a query in `path` is not written."""
         self._append(
             (
                 self._now(), method, path, status, route, upstream, duration, request_size, response_size,
-                request_id, user_id, session_id, address, user_agent,
+                request_id, user_id, session_id, address, user_agent, trace,
             )
         )  # fmt: skip
         if self._handle is None:
@@ -107,7 +106,7 @@ class AccessLog:
         """What `_document` makes with `json_line`, put together from parts that come again and again."""
         (
             at, method, path, status, route, upstream, duration, request_size, response_size,
-            request_id, user_id, session_id, address, user_agent,
+            request_id, user_id, session_id, address, user_agent, trace,
         ) = entry  # fmt: skip
         texts = self._texts
         return (
@@ -117,13 +116,14 @@ class AccessLog:
             f',"http.request.method":{texts[method]},"url.path":{self._paths[path]}'
             f',"http.response.status_code":{status},"route":{texts[route]},"upstream":{texts[upstream]}'
             f',"duration_ms":{int(duration * 100_000.0) / 100.0}'
-            f',"http.request.body.size":{request_size},"http.response.body.size":{response_size}}}\n'
+            f',"http.request.body.size":{request_size},"http.response.body.size":{response_size}'
+            f"{'' if trace is None else _traced(trace)}}}\n"
         )
 
     def _document(self, entry: _Entry) -> str:
         (
             at, method, path, status, route, upstream, duration, request_size, response_size,
-            request_id, user_id, session_id, address, user_agent,
+            request_id, user_id, session_id, address, user_agent, trace,
         ) = entry  # fmt: skip
         document: dict[str, Any] = {
             "timestamp": self._timestamps.text(at),
@@ -133,9 +133,9 @@ class AccessLog:
             "user_id": user_id,
             "session_id": session_id,
             "client.address": address,
-            "user_agent.original": _agent(user_agent),
+            "user_agent.original": shown_agent(user_agent),
             "http.request.method": method,
-            "url.path": _path(path),
+            "url.path": shown_path(path),
             "http.response.status_code": status,
             "route": route,
             "upstream": upstream,
@@ -143,6 +143,8 @@ class AccessLog:
             "http.request.body.size": request_size,
             "http.response.body.size": response_size,
         }
+        if trace is not None:
+            document |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
         return self._render(document).decode()
 
 
@@ -171,18 +173,5 @@ def _quote(text: str | None) -> str:
         return orjson.dumps(text.encode("utf-8", "replace").decode() if text else None).decode()
 
 
-def _path(value: str | bytes) -> str:
-    return _clean(str(_text(value)).partition("?")[0][:_LONGEST_PATH])
-
-
-def _agent(value: str | bytes | None) -> str | None:
-    return _clean(str(_text(value))[:_LONGEST_AGENT]) if value else None
-
-
-def _text(value: str | bytes | None) -> str | None:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-
-
-def _clean(text: str) -> str:
-    """Clients put tokens where none belong; the full search only where the start of one is seen."""
-    return scrub(text) if any(mark in text for mark in _TOKEN_MARKS) else text
+def _traced(trace: Trace) -> str:
+    return f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"'

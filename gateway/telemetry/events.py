@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from gateway.telemetry.activity import Activity
 from gateway.telemetry.lines import Render, Timestamps, json_line
 from gateway.telemetry.ports import StoredEvent
 from gateway.telemetry.redact import scrub
+from gateway.telemetry.trace_context import Trace
 
 SECURITY: Final = frozenset(
     {
@@ -38,7 +39,7 @@ class EventLog:
 
     `write` takes rendered lines (None: no log, as for commands); `least` is the least severity that is written. Rows go
     to `activity` whatever that is, and `count` sees everything. Routine refreshes are logged but not stored: they would
-    push out what matters.
+    push out what matters. `traces` are the sampled requests under way, by request id.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class EventLog:
         least: int = 20,
         activity: Activity | None = None,
         count: Callable[[Event], None] | None = None,
+        traces: Mapping[str, Trace] | None = None,
     ) -> None:
         self._count = count
         self._clock = clock
+        self._traces = traces
         self._write = write
         self._render = render
         self._least = least
@@ -96,6 +99,8 @@ class EventLog:
             "user_agent.original": _scrubbed(event.user_agent[:_LONGEST_AGENT]) if event.user_agent else None,
         }
         document |= {key: value for key, value in who.items() if value is not None}
+        if self._traces and event.request_id and (trace := self._traces.get(event.request_id)) is not None:
+            document |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
         for key, value in event.fields.items():
             document.setdefault(
                 key,

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.clock import Clock
+from gateway.errors import CannotStart
 from gateway.events import Event, EventSink, Level, Name
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.activity import Activity
 from gateway.telemetry.events import EventLog
 from gateway.telemetry.lines import Render, Timestamps, console_renderer, json_line
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.ports import Exclusive
+from gateway.telemetry.ports import Exclusive, SpanPolicy
+from gateway.telemetry.trace_context import CURRENT, Sampler, StoreCall
 from gateway.telemetry.writer import LineWriter
+
+if TYPE_CHECKING:
+    from gateway.telemetry.tracing import Spans
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_TRACE: Final = 8000
+_LAST_SPANS: Final = 2.0
+"""Seconds that spans have to leave when the process does."""
+_MOST_CALLS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,9 @@ class Telemetry:
     metrics: Metrics
     activity: Activity | None
     writer: LineWriter
+    clock: Clock
+    sampler: Sampler | None = None
+    spans: Spans | None = None
 
     def change(self, level: str, *, access_log: bool) -> None:
         """Go on under these settings."""
@@ -41,9 +54,20 @@ class Telemetry:
         route_library_logs(self.events, least)
         self.access.change(_lines(self.writer, least, access_log=access_log))
 
+    def store_call(self, operation: str, seconds: float, *, failed: bool) -> None:
+        """A call to the store has ended: it counts, and belongs to the request it was made for if that is traced."""
+        self.metrics.store_call(operation, seconds, failed=failed)
+        if self.spans is not None:
+            trace = CURRENT.get()
+            if trace is not None and len(trace.calls) < _MOST_CALLS:
+                now = self.clock.now()
+                trace.calls.append(StoreCall(operation, now - seconds, now, failed))
+
     async def close(self) -> None:
         """Write what waits, to store and stdout, for a few seconds at most."""
         self.access.flush()
+        if self.spans is not None:
+            await asyncio.to_thread(self.spans.close, _LAST_SPANS)
         if self.activity is not None:
             await self.activity.close()
         self.writer.close()
@@ -58,20 +82,59 @@ def configure(
     activity: Activity | None = None,
     descriptor: int | None = None,
     exclusive: Exclusive | None = None,
+    tracing: SpanPolicy | None = None,
 ) -> Telemetry:
     """Open the log of this process on `descriptor` (stdout), and route the standard library's logging into it.
 
-    `format`: json, console, or auto: readable on a terminal, JSON otherwise.
+    `format`: json, console, or auto: readable on a terminal, JSON otherwise. `tracing`: make spans; raises
+    `CannotStart` when what that needs is not installed.
     """
     target = sys.stdout.fileno() if descriptor is None else descriptor
     render = _renderer(format, target)
     writer = LineWriter(target, dropped_line=_dropped(clock, render), exclusive=exclusive)
     least = _LEVELS[level]
     metrics = Metrics()
-    events = EventLog(clock, write=writer.write, render=render, least=least, activity=activity, count=metrics.event)
+    sampler = Sampler(tracing.sample_ratio) if tracing is not None else None
+    traces = sampler.active if sampler is not None else None
+    events = EventLog(
+        clock, write=writer.write, render=render, least=least, activity=activity, count=metrics.event, traces=traces
+    )
+    spans = _spans(tracing, events) if tracing is not None else None
     route_library_logs(events, least)
-    access = AccessLog(_lines(writer, least, access_log=access_log), clock, render, metrics.requests)
-    return Telemetry(events, access, metrics, activity, writer)
+    access = AccessLog(_lines(writer, least, access_log=access_log), clock, render, _observers(metrics, sampler, spans))
+    return Telemetry(events, access, metrics, activity, writer, clock, sampler, spans)
+
+
+def _spans(policy: SpanPolicy, events: EventSink) -> Spans:
+    try:
+        from gateway.telemetry.tracing import Spans
+    except ModuleNotFoundError as error:
+        raise CannotStart(
+            "tracing needs a package that is not installed: pip install 'auth-gateway[tracing]'"
+        ) from error
+    loop = asyncio.get_running_loop()
+
+    def failed(count: int, reason: str) -> None:
+        fields = {"count": count, "error": reason}
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(events.emit, Event(Name.TRACING_FAILED, Level.WARNING, fields=fields))
+
+    return Spans(policy, failed)
+
+
+def _observers(metrics: Metrics, sampler: Sampler | None, spans: Spans | None) -> Callable[[list[Any]], None]:
+    """What is done with the requests that the access log has written."""
+    if sampler is None or spans is None:
+        return metrics.requests
+
+    def observe(entries: list[Any]) -> None:
+        metrics.requests(entries)
+        spans.requests(entries)
+        for entry in entries:
+            if entry[14] is not None:
+                sampler.forget(entry[9])
+
+    return observe
 
 
 def _lines(writer: LineWriter, least: int, *, access_log: bool) -> Callable[[bytes], None] | None:

@@ -14,11 +14,11 @@ from typing import Any, Final
 from gateway.events import Event, Level, Name
 from gateway.sessions.decision import Outcome
 from gateway.sessions.session import RevokeReason
+from gateway.telemetry.values import METHODS
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration histograms, seconds."""
 NO_ROUTE: Final = "none"
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REFRESHES: Final = frozenset({Name.SESSION_REFRESHED, Name.SESSION_REFRESH_REUSED, Name.SESSION_REFRESH_REJECTED})
 _LOGINS: Final = {
     Name.LOGIN_SUCCEEDED: "succeeded",
@@ -139,7 +139,7 @@ class Metrics:
         for _, method, _, status, route, _, duration, received, sent, _, user, *_ in entries:
             if user is not None:
                 self._authenticated += 1
-            key = (route, method if method in _METHODS else "other", status)
+            key = (route, method if method in METHODS else "other", status)
             row = seen.get(key)
             if row is None:
                 row = seen[key] = _Row(self._durations.sample((route or NO_ROUTE,)))

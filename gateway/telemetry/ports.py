@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Exclusive = Callable[[], AbstractContextManager[object]]
 """What is entered while a batch of lines is written, so that no other process writes into the middle of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanPolicy:
+    """Where spans go and which requests make some. `endpoint` is a URL with its path, `timeout` in seconds, `headers`
+    (secret) go with each batch, `sample_ratio` is 0 to 1.
+    """
+
+    endpoint: str
+    sample_ratio: float = 0.1
+    service_name: str = "auth-gateway"
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    timeout: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from support.clock import FrozenClock
 
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.lines import json_line
+from gateway.telemetry.trace_context import Trace
 
 texts = st.text(max_size=12) | st.sampled_from(
     ['"', "\\", "\x00", "\x7f", "\u2028", "\udcff", "gwr_abc", "eyJhbGci.e30.x"]
@@ -31,6 +32,7 @@ entries = st.tuples(
     st.none() | texts,
     st.none() | texts,  # address
     st.none() | texts | raws,  # user agent
+    st.none() | st.just(Trace("0af7651916cd43dd8448eb211c80319c", None, "b7ad6b7169203331", "00f067aa0ba902b7")),
 )
 
 

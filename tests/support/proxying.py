@@ -24,6 +24,7 @@ from gateway.proxy.ports import ClientLimits
 from gateway.proxy.route_table import AuthMode, RouteSpec, UpstreamSpec
 from gateway.sessions.denial import RevocationIndex
 from gateway.sessions.denied_use import DeniedUse
+from gateway.telemetry.trace_context import Sampler
 from gateway.tokens.claims import AccessClaims
 from gateway.tokens.verified import VerifiedTokenCache
 from gateway.web.client_ip import ClientAddress
@@ -127,6 +128,7 @@ def build(
     clock: Clock | None = None,
     before: Proxy | None = None,
     headers: Sequence[tuple[str, str]] = IDENTITY,
+    sampler: Sampler | None = None,
 ) -> Setup:
     """A proxy that is not listening yet; `before`: made to succeed that one."""
     notes, verifier, index = Notes(), FakeVerifier(), RevocationIndex()
@@ -151,6 +153,7 @@ def build(
         RequestIds(PooledEntropy()),
         clock,
         before=before,
+        sampler=sampler,
     )
     return Setup(proxy, Front(proxy), notes, verifier, index, cache, stale=stale)
 
