@@ -26,7 +26,7 @@ from gateway.proxy.front import Front
 from gateway.risk.device import preload
 from gateway.sessions.denied_use import DeniedUse
 from gateway.sessions.receipts import ReceiptQueue
-from gateway.sessions.revocation import RevocationFollower, RevocationIndex
+from gateway.sessions.revocation import STALE_AFTER, RevocationFollower, RevocationIndex
 from gateway.sessions.service import SessionService
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
@@ -47,8 +47,6 @@ from gateway.tokens.verified import VerifiedTokenCache
 KEYS_EVERY: Final = 10.0
 CLEANUP_EVERY: Final = 60.0
 CLEANUP_BATCH: Final = 200
-STALE_AFTER: Final = 5.0
-"""Seconds without a look at the revocation feed after which `revocation: strict` routes answer 503."""
 LEAVE: Final = 1.0
 """Seconds in which a gateway that stops still answers what comes over connections that were open before."""
 
