@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from gateway.admin_api.health import Check, Report
 from gateway.clock import Clock
@@ -11,13 +10,10 @@ from gateway.deployment import clock_difference, clock_tolerance
 from gateway.errors import GatewayError
 from gateway.proxy.forward import Proxy
 from gateway.sessions.canary import Canary
-from gateway.sessions.revocation import RevocationFollower
+from gateway.sessions.revocation import STALE_AFTER, RevocationFollower
 from gateway.settings.model import Settings
 from gateway.stores.bundle import Stores
 from gateway.tokens.key_service import KeyService
-
-STALE_AFTER: Final = 5.0
-"""Seconds without a look at the revocation feed after which `revocation: strict` routes answer 503."""
 
 
 class Readiness:

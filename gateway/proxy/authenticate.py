@@ -12,11 +12,11 @@ from gateway.proxy.identity import IdentityHeaders
 from gateway.proxy.route_table import AuthMode, RouteSpec
 from gateway.risk.facts import RequestContext
 from gateway.sessions.denied_use import DeniedUse
+from gateway.sessions.revocation import STALE_AFTER
 from gateway.tokens.claims import AccessClaims
 from gateway.tokens.verified import VerifiedToken, VerifiedTokenCache
 from gateway.web.bearer import Denies, NotesUse, Verifies, bearer_token
 
-STALE_SECONDS: Final = 5.0
 _QUERY_TOKEN: Final = "access_token="
 _QUERY_SEPARATORS: Final = ("?", "&", ";")
 
@@ -95,7 +95,7 @@ class ProxyAuthenticator:
         if (reason := self._denials.denial(claims)) is not None:
             self._denied_use.report(reason, claims, context())
             raise InvalidToken(debug=reason)
-        if route.strict_revocation and self._staleness() > STALE_SECONDS:
+        if route.strict_revocation and self._staleness() > STALE_AFTER:
             raise TemporarilyUnavailable(debug="the revocation feed is stale")
         self._receipts.note(claims, route.passive)
         return entry
@@ -107,7 +107,7 @@ class ProxyAuthenticator:
         claims = entry.claims
         if self._denials.denial(claims) is not None:
             return False
-        if route.strict_revocation and self._staleness() > STALE_SECONDS:
+        if route.strict_revocation and self._staleness() > STALE_AFTER:
             return False
         self._receipts.note(claims, route.passive)
         return True

@@ -64,12 +64,15 @@ def encode(message: Message) -> bytes:
 
 
 def read_first(sock: socket.socket) -> Message:
-    """The first message, waited for before there is an event loop. Raises EOFError when none comes."""
+    """The first message, waited for before there is an event loop. Raises EOFError when none comes.
+
+    What was said after it stays in the socket, for the channel that comes next.
+    """
     data = b""
     while not data.endswith(b"\n"):
-        more = sock.recv(65536)
-        if not more:
+        waiting = sock.recv(65536, socket.MSG_PEEK)
+        if not waiting:
             raise EOFError("the supervisor is gone")
-        data += more
+        data += sock.recv(waiting.find(b"\n") + 1 or len(waiting))
     message: Message = json.loads(data)
     return message

@@ -15,7 +15,10 @@ from gateway.events import Event, EventSink, Level, Name
 from gateway.sessions.denial import Denial, RevocationIndex
 from gateway.sessions.ports import FeedEntry, SessionStore
 
-__all__ = ["Denial", "RevocationFollower", "RevocationIndex"]
+__all__ = ["STALE_AFTER", "Denial", "RevocationFollower", "RevocationIndex"]
+
+STALE_AFTER: Final = 5.0
+"""Seconds without a look at the revocation feed after which `revocation: strict` routes answer 503."""
 
 # A read happens at least this often, changes or not: it is the heartbeat that staleness is measured by.
 HEARTBEAT: Final = 1.0

@@ -17,8 +17,9 @@ from gateway.sessions.policy import RotationPolicy
 from gateway.sessions.ports import EndedSession, FeedKind, Receipt, RotationAttempt
 from gateway.sessions.session import RevokeReason, Session
 
-# Verifiers allow a leeway on `exp`; an entry outlives every token it denies by twice the usual one.
-DENIAL_LEEWAY = 60.0
+# An entry outlives every token it denies, also where a clock is wrong or stepped by an hour: what forgets entries and
+# what believes tokens may not read the same one.
+DENIAL_LEEWAY = 3600.0 + 60.0
 # How long a theft counts against the next one of the same user.
 THEFT_MEMORY = 24 * 3600.0
 # A request that waited in a queue is judged by its arrival, so history reaches further back than the late window.

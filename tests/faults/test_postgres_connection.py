@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from support import postgres
 from support.clock import FrozenClock
+from support.credentials import Recorder
+from support.proxying import CLAIMS
 from support.relay import Relay, relay_to
 from support.stores import POLICY, Client, a_user, log_in
 
 from gateway.credentials.user import User
 from gateway.errors import NotFound, StoreBusy, StoreUnavailable
 from gateway.sessions.decision import Outcome
+from gateway.sessions.receipts import ReceiptQueue
 from gateway.sessions.session import Channel, RevokeReason
 from gateway.stores.bundle import Stores
 from gateway.stores.postgres import open_postgres
@@ -130,6 +133,41 @@ async def test_a_call_cancelled_in_its_rollback_gives_its_connection_back() -> N
         await asyncio.gather(call, return_exceptions=True)
         small.relay.running.set()
         assert await small.stores.users.list_users() == (small.user,)
+
+
+async def test_a_log_in_whose_commit_was_lost_leaves_a_session_that_makes_room_for_the_next(far: Far) -> None:
+    far.relay.lose_answer_to = b"COMMIT"
+    with pytest.raises(StoreUnavailable):
+        await log_in(far.stores, far.user)
+
+    async def committed() -> bool:
+        return len(await far.stores.sessions.list_live(far.user.user_id)) == 1
+
+    await eventually(committed)
+    (orphan,) = await far.stores.sessions.list_live(far.user.user_id)
+    client = await log_in(far.stores, far.user, replace(POLICY, max_per_user=1))
+    assert [session.sid for session in await far.stores.sessions.list_live(far.user.user_id)] == [client.sid]
+    assert [entry.key for entry in await far.stores.sessions.feed(0)] == [orphan.sid]
+    assert (await client.present(1)).decision.outcome is Outcome.ROTATED
+
+
+async def test_a_receipt_whose_answer_was_lost_is_written_again_and_counts_once(far: Far) -> None:
+    client = await log_in(far.stores, far.user)
+    await client.present(1)
+    pause = asyncio.Event()
+    receipts = ReceiptQueue(far.stores.sessions, far.clock, Recorder(), pause=lambda _: pause.wait())
+    receipts.note(replace(CLAIMS, session_id=client.sid, generation=2, receipt_at=int(far.clock.now())), False)
+    far.relay.lose_answer_to = client.sid.encode()
+    with pytest.raises(StoreUnavailable):
+        await receipts.flush(client.sid)
+    assert len(receipts) == 1
+    assert (await client.stored()).confirmed_generation == 2
+    await receipts.flush(client.sid)
+    assert len(receipts) == 0
+    far.clock.advance(W + 1)
+    assert (await client.present(1)).decision.outcome is Outcome.SUPERSEDED  # the receipt closed the retry
+    assert (await client.present(2)).decision.outcome is Outcome.ROTATED
+    await receipts.close()
 
 
 async def test_a_retry_whose_commit_was_lost_hands_out_the_same_successor(far: Far) -> None:

@@ -12,7 +12,7 @@ class Relay:
 
     `lose_answer_to` and `lose_request`: the next request that holds these bytes is passed on and its answer is not, or
     is not passed on at all; either way the connection ends. `running` cleared: answers wait, from the moment a request
-    holds the bytes of `stall_at` if that is set.
+    holds the bytes of `stall_at` if that is set. `delay`: seconds that every answer takes longer.
     """
 
     def __init__(self, port: int) -> None:
@@ -21,6 +21,7 @@ class Relay:
         self.lose_answer_to: bytes | None = None
         self.lose_request: bytes | None = None
         self.stall_at: bytes | None = None
+        self.delay = 0.0
         self.running = asyncio.Event()
         self.running.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -50,6 +51,8 @@ class Relay:
                 if state["mute"]:
                     return
                 await self.running.wait()
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 writer.write(data)
 
         ways = [asyncio.ensure_future(requests()), asyncio.ensure_future(answers())]

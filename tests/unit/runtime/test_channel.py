@@ -31,6 +31,22 @@ async def test_messages_arrive_whole_however_the_bytes_come() -> None:
     channel.send({"nobody": "hears it"})
 
 
+async def test_what_is_said_right_after_the_first_message_is_heard() -> None:
+    """A worker that starts slowly finds more than one message: that is no reason to give up."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(encode({"settings": "x" * 70_000}) + encode({"fleet": {}}) + encode({"leave": True}))
+        assert read_first(ours) == {"settings": "x" * 70_000}
+        heard: list[Message] = []
+        closed = asyncio.Event()
+        ours.setblocking(False)
+        await Channel.over(ours, heard.append, closed.set)
+        theirs.close()
+        async with asyncio.timeout(5):
+            await closed.wait()
+    assert heard == [{"fleet": {}}, {"leave": True}]
+
+
 def test_the_first_message_is_read_without_a_loop() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -15,6 +15,7 @@ from gateway.sessions.denial import Denial, RevocationIndex
 from gateway.sessions.ports import FeedEntry, FeedKind
 from gateway.sessions.revocation import RevocationFollower
 from gateway.sessions.session import RevokeReason
+from gateway.stores.transitions import DENIAL_LEEWAY
 
 
 class FollowerBench(SessionBench):
@@ -178,7 +179,7 @@ async def test_expired_denials_are_forgotten_while_following(bench: FollowerBenc
     await bench.service.end(issued.session.sid, RevokeReason.ADMIN, None)
     await bench.follower.start()
     assert len(bench.other) == 1
-    bench.clock.advance(bench.policy.access_ttl + 61)
+    bench.clock.advance(bench.policy.access_ttl + DENIAL_LEEWAY + 1)
     database = bench.stores.sessions._db  # type: ignore[attr-defined]
     await until(lambda: bool(database.waiters))
     database._wake()
