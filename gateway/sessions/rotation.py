@@ -78,18 +78,14 @@ def _rotated(step: Presentation) -> Decision:
     seen_at, idle_at = _last_use(step)
     return Decision(
         Outcome.AHEAD if ahead else Outcome.ROTATED,
-        session=replace(
-            step.session,
+        session=step.session.rotated(
+            presented + 1,
+            now,
+            step.attempt.facts,
+            marks,
             last_seen_at=seen_at,
             idle_expires_at=idle_at,
-            generation=presented + 1,
-            delivery=1,
-            confirmed_generation=presented,
-            presented_generation=presented,
-            rotated_at=now,
             max_access_exp=max(step.session.max_access_exp, grant.expires_at),
-            seen=step.attempt.facts,
-            retries=marks,
         ),
         retire=(presented, now),
         lost=lost,

@@ -91,6 +91,47 @@ class Session:
         """Whether it could be refreshed now, as far as the session itself says."""
         return self.revoked_at is None and now < self.ends_at
 
+    def rotated(
+        self,
+        generation: int,
+        now: float,
+        facts: ClientFacts,
+        retries: tuple[RetryMark, ...],
+        *,
+        last_seen_at: float,
+        idle_expires_at: float,
+        max_access_exp: float,
+    ) -> Session:
+        """One generation further: handed out once, the one before it presented and thereby confirmed.
+
+        Written out because `dataclasses.replace` takes four times as long, and every refresh comes here.
+        """
+        return Session(
+            self.sid,
+            self.user_id,
+            self.channel,
+            self.kid,
+            self.created_at,
+            self.auth_time,
+            self.amr,
+            generation,
+            1,
+            generation - 1,
+            generation - 1,
+            now,
+            last_seen_at,
+            self.last_passive_at,
+            max_access_exp,
+            idle_expires_at,
+            self.absolute_expires_at,
+            self.bound,
+            facts,
+            retries,
+            self.proof_required,
+            self.revoked_at,
+            self.revoke_reason,
+        )
+
 
 def begin_session(
     sid: str,

@@ -1,10 +1,10 @@
-"""djangorestframework-simplejwt with rotation and blacklist, as its documentation sets it up; nothing else is on.
+"""djangorestframework-simplejwt with rotation and blacklist, in a project as `django-admin startproject` makes it.
 
 usage: gunicorn app:application
        python app.py COUNT      migrate, then print refresh tokens of as many new users, a line each
 
-SIMPLEJWT_DATABASE names the PostgreSQL. Middleware, the browsable API and authentication classes are left out: they
-would only make it dearer. HS256, its default, is cheaper than a signature by key pair.
+SIMPLEJWT_DATABASE names the PostgreSQL. With SIMPLEJWT_LEAN all that can go is gone: middleware, authentication,
+the browsable API, and database connections are kept. HS256, the default, is cheaper than a signature by key pair.
 """
 
 import os
@@ -16,7 +16,24 @@ from django.conf import settings
 
 URL = urlsplit(os.environ["SIMPLEJWT_DATABASE"])
 
+LEAN = "SIMPLEJWT_LEAN" in os.environ
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+LEAN_REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+
 settings.configure(
+    MIDDLEWARE=[] if LEAN else MIDDLEWARE,
     ALLOWED_HOSTS=["127.0.0.1"],
     SECRET_KEY="a secret key of a bench, long enough for HS256",
     ROOT_URLCONF="app",
@@ -25,6 +42,8 @@ settings.configure(
     INSTALLED_APPS=[
         "django.contrib.auth",
         "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "django.contrib.messages",
         "rest_framework",
         "rest_framework_simplejwt.token_blacklist",
     ],
@@ -36,14 +55,12 @@ settings.configure(
             "PASSWORD": URL.password,
             "HOST": URL.hostname,
             "PORT": URL.port,
-            "CONN_MAX_AGE": None,
+            "CONN_MAX_AGE": None if LEAN else 0,
         }
     },
-    REST_FRAMEWORK={
-        "DEFAULT_AUTHENTICATION_CLASSES": [],
-        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    },
+    REST_FRAMEWORK=LEAN_REST_FRAMEWORK
+    if LEAN
+    else {"DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"]},
     SIMPLE_JWT={"ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True},
 )
 django.setup()

@@ -42,7 +42,7 @@ def _writer(path: Path, busy_timeout: float, now: float) -> sqlite3.Connection:
     try:
         _enter_wal(connection, busy_timeout)
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -64000")
+        connection.execute("PRAGMA cache_size = -16000")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         migrate(connection, shipped(), now=now)
     except BaseException:
