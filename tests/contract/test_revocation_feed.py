@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from support.clock import FrozenClock
+from support.sessions import Recorder
 from support.stores import log_in
 
 from gateway.credentials.user import User
-from gateway.sessions.canary import sent_at
+from gateway.sessions.canary import Canary, sent_at
+from gateway.sessions.denial import RevocationIndex
 from gateway.sessions.ports import FeedKind
+from gateway.sessions.revocation import RevocationFollower
 from gateway.sessions.session import RevokeReason
 from gateway.stores.bundle import Stores
 from gateway.stores.transitions import DENIAL_LEEWAY
@@ -123,3 +127,20 @@ async def test_canaries_do_not_make_the_feed_grow(stores: Stores, clock: FrozenC
     await stores.sessions.purge(retention=0, limit=100)
     clock.advance(-1000)
     assert await stores.sessions.feed(0) == ()
+
+
+async def test_a_canary_is_measured_through_the_feed(stores: Stores, clock: FrozenClock) -> None:
+    index, latencies = RevocationIndex(), list[float]()
+    follower = RevocationFollower(stores.sessions, index, clock)
+    await follower.load()
+    canary = Canary(stores.sessions, index, clock, Recorder(), latencies.append, interval=30, sends=False)
+    canary.start()
+    await canary.send()
+    clock.advance(0.25)
+    await canary.measure()
+    assert latencies == []
+    await stores.sessions.feed_changed(5)
+    await follower.poll()
+    await canary.measure()
+    await canary.stop()
+    assert latencies == [pytest.approx(0.25, abs=1e-5)]

@@ -97,6 +97,8 @@ SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
         ("sessions: {idle_ttl: 40d}", "sessions.idle_ttl", "must not be longer than sessions.absolute_ttl"),
         ("sessions: {in_flight_window: 61s, late_window: 5m}", "sessions.in_flight_window", "between 0s and 60s"),
         ("sessions: {late_window: 10s}", "sessions.late_window", "must not be shorter than sessions.in_flight_window"),
+        ("sessions: {canary_interval: 500ms}", "sessions.canary_interval", "must be between 1s and 1h"),
+        ("sessions: {canary_interval: 61m}", "sessions.canary_interval", "must be between 1s and 1h"),
         ("sessions: {late_window: 25h}", "sessions.late_window", "must be shorter than sessions.idle_ttl"),
         ("sessions: {receipt_after: 15m}", "sessions.receipt_after", "must be shorter than tokens.access_ttl"),
         ("sessions: {reauth_after: 0}", "sessions.reauth_after", "must be longer than 0"),
