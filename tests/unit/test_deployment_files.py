@@ -217,4 +217,4 @@ def test_pods_can_do_little_and_are_probed_on_the_admin_listener() -> None:
     }
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {probe["port"] for probe in probes.values()} == {"admin"}
-    assert [probe["path"] for probe in probes.values()] == ["/readyz", "/livez", "/readyz"]
+    assert [probe["path"] for probe in probes.values()] == ["/readyz", "/livez", "/livez"]
