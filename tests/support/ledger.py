@@ -29,6 +29,8 @@ HONEST = {"in_flight_window": "20s", "late_window": "3m", "receipt_after": "1s"}
 _PATIENCE = 30.0
 """Seconds; password hashes have the lowest priority, and on a busy machine they wait."""
 _CALLS = 3
+_PAUSE = 0.02
+"""Seconds a client has nothing to do between two refreshes: or no core would be left for passwords."""
 _REFRESHES = 4
 
 
@@ -56,6 +58,7 @@ class Ledger:
         self.wrong: list[str] = []
         self.counts: Counter[str] = Counter()
         self.torn: list[int] = []
+        self.errors: Counter[str] = Counter()
         self.holdings: list[Holding] = []
         self._tokens: dict[tuple[str, int], str] = {}
         self._deaf_since: float | None = None
@@ -69,10 +72,10 @@ class Ledger:
         """Wait until more of each was acknowledged."""
         before = Counter(self.counts)
 
-        def grown() -> bool:
-            return bool(self.wrong) or all(self.counts[what] >= before[what] + by for what in whats)
-
-        until(grown, f"more of {whats}", _PATIENCE)
+        deadline = time.monotonic() + _PATIENCE
+        while not self.wrong and any(self.counts[what] < before[what] + by for what in whats):
+            assert time.monotonic() < deadline, f"more of {whats} never came: {before} → {self.counts}, {self.errors}"
+            time.sleep(0.02)
         assert self.wrong == []
 
     @contextlib.contextmanager
@@ -157,6 +160,8 @@ class Visitor:
         while not self._stop.is_set():
             if holding is None:
                 holding = self._log_in()
+            elif self._stop.wait(_PAUSE):
+                break
             elif holding.ending or (self._leaves and holding.refreshes >= _REFRESHES):
                 holding = self._log_out(holding)
             else:
@@ -221,6 +226,7 @@ class Visitor:
             self._ledger.count("torn")
         elif answer.status == 503 and int(answer.header("Retry-After") or 0) >= 1:
             self._ledger.count(f"{what} refused")
+            self._ledger.count("refused")
             self._stop.wait(0.05)  # a client that comes again sooner than it was told, and still not at once
         else:
             self._ledger.contradicted(what, answer)
@@ -239,8 +245,10 @@ class Visitor:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             answer = Answer(response.status, tuple(response.getheaders()), response.read())
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             self._ledger.torn.append(self._local)
+            self._ledger.errors[repr(error)] += 1
+            self._stop.wait(_PAUSE)
             self._hang_up()
             return None
         WATCH.answer(answer.status, answer.headers, answer.body, f"{method} {path}")

@@ -1,4 +1,4 @@
-"""docs/threat-model.md names tests; each of them exists."""
+"""docs/threat-model.md and docs/faults.md name tests; each of them exists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 TEXT = (TESTS.parent / "docs" / "threat-model.md").read_text(encoding="utf-8")
-NAMED = re.findall(r"`([\w/]+\.py)::(test_\w+)`", TEXT)
+FAULTS = (TESTS.parent / "docs" / "faults.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"`([\w/]+\.py)::(test_\w+)`", TEXT + FAULTS)
 
 
 def functions(path: Path) -> set[str]:
@@ -28,3 +29,9 @@ def test_every_threat_names_a_test() -> None:
     threats = [row for row in rows if not row.startswith(("| threat |", "|---"))]
     assert len(threats) > 60
     assert [row for row in threats if "::test_" not in row] == []
+
+
+def test_every_fault_names_a_test() -> None:
+    rows = [line for line in FAULTS.splitlines() if line.startswith("| ") and not line.startswith("| what ")]
+    assert len(rows) > 10
+    assert [row for row in rows if "::test_" not in row] == []
