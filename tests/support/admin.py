@@ -12,7 +12,7 @@ from aiohttp import DummyCookieJar
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.admin_api.app import add_admin_api
-from gateway.admin_api.health import build_admin
+from gateway.admin_api.health import Report, build_admin
 from gateway.admin_api.services import AdminServices
 from gateway.credentials.user import User
 from gateway.risk.facts import RequestContext
@@ -50,13 +50,13 @@ class AdminBench(ApiBench):
             self.events,
         )
 
-        async def checks() -> Mapping[str, str | None]:
-            return {}
+        async def readiness() -> Report:
+            return Report({})
 
         async def snapshot() -> list[Family]:
             return []
 
-        self.app = build_admin(checks, snapshot)
+        self.app = build_admin(readiness, snapshot)
         self.admin = add_admin_api(self.app, lambda: self.admin_services)
 
     def change(self, **values: Any) -> None:

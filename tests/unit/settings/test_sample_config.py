@@ -58,6 +58,7 @@ def test_the_sample_shows_the_default_of_every_key() -> None:
     assert known - shown == {
         ("server", "admin_token_file"),
         ("storage", "database_file"),
+        ("tracing", "headers_file"),
         ("storage", "redis_file"),
     }
     (route,) = sample.routes
