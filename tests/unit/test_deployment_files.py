@@ -102,7 +102,8 @@ def test_every_alert_says_what_to_do() -> None:
 
 
 def test_every_alert_has_a_test_in_which_it_rings() -> None:
-    tests = document("prometheus/tests/alerts.yml")["tests"]
+    names = [f"prometheus/tests/{path.name}" for path in (CONFIG / "prometheus" / "tests").glob("*.yml")]
+    tests = [test for name in names for test in document(name)["tests"]]
     checks = [check for test in tests for check in test["alert_rule_test"]]
     assert {check["alertname"] for check in checks if check["exp_alerts"]} == {rule["alert"] for rule in alerts()}
 
