@@ -55,7 +55,7 @@ def test_the_sample_shows_the_default_of_every_key() -> None:
     written = yaml_tree.parse(SAMPLE.read_text()).data
     shown = {place for place, _ in leaves(written) if place != ("routes",)}
     known = {place for place, _ in leaves(defaults.model_dump(mode="json")) if place != ("routes",)}
-    assert known - shown == {("storage", "database_file"), ("storage", "redis_file")}
+    assert known - shown == {("storage", "database_file"), ("storage", "redis_file"), ("tracing", "headers_file")}
     (route,) = sample.routes
     minimal = type(route).model_validate(
         {"name": "api", "match": {"path": "/api/"}, "upstream": "http://127.0.0.1:9000"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.policies import span_policy
 from gateway.settings.loader import load
 from gateway.settings.secrets import REDACTED, origin, redact_url, shown
 
@@ -32,3 +33,24 @@ def test_show_hides_secrets_and_writes_values_as_the_file_would() -> None:
     assert document["server"]["workers"] == 1
     assert origin(loaded, ("tokens", "access_ttl")) == "GATEWAY__TOKENS__ACCESS_TTL"
     assert origin(loaded, ("tokens", "audience")) == "default"
+
+
+def test_the_collectors_headers_are_hidden_whole_and_can_come_from_a_file(tmp_path: Path) -> None:
+    secret = "authorization=Basic%20c2VjcmV0,x-tenant=a"
+    file = tmp_path / "headers"
+    file.write_text(secret + "\n")
+    for env in ({"GATEWAY__TRACING__HEADERS": secret}, {"GATEWAY__TRACING__HEADERS_FILE": str(file)}):
+        loaded = load(None, env | {"GATEWAY__TRACING__ENDPOINT": "http://127.0.0.1:4318"})
+        assert shown(loaded)["tracing"]["headers"] == REDACTED
+        policy = span_policy(loaded.settings)
+        assert policy is not None
+        assert policy.headers == (("authorization", "Basic c2VjcmV0"), ("x-tenant", "a"))
+        assert "c2VjcmV0" not in repr(policy)
+
+
+def test_a_collector_without_a_path_and_a_ratio_from_the_environment() -> None:
+    env = {"GATEWAY__TRACING__ENDPOINT": "http://collector:4318/", "GATEWAY__TRACING__SAMPLE_RATIO": "0.25"}
+    policy = span_policy(load(None, env).settings)
+    assert policy is not None
+    assert (policy.endpoint, policy.sample_ratio) == ("http://collector:4318/v1/traces", 0.25)
+    assert span_policy(load(None, {}).settings) is None
