@@ -123,15 +123,14 @@ async def test_attempts_are_counted_and_share_one_span(always: Sampler) -> None:
 
         return follow
 
-    async with upstream(closing_once) as up:
-        async with proxied(routes_to(up.port, retries=1), sampler=always) as setup:
-            assert status_of(await setup.talk(get("/api/x"))) == 200
-            await at_rest(setup)
-            [trace] = traces(setup)
-            assert trace is not None
-            assert (trace.resends, trace.error) == (1, None)
-            sent = [field_of(head, b"traceparent") for head in up.heads]
-            assert sent == [trace.line.partition(b": ")[2]] * 2
+    async with upstream(closing_once) as up, proxied(routes_to(up.port, retries=1), sampler=always) as setup:
+        assert status_of(await setup.talk(get("/api/x"))) == 200
+        await at_rest(setup)
+        [trace] = traces(setup)
+        assert trace is not None
+        assert (trace.resends, trace.error) == (1, None)
+        sent = [field_of(head, b"traceparent") for head in up.heads]
+        assert sent == [trace.line.partition(b": ")[2]] * 2
 
 
 async def test_what_cannot_be_reached_is_an_error_of_its_leg(always: Sampler) -> None:

@@ -247,6 +247,7 @@ def test_every_section_says_how_it_changes() -> None:
             "throttle",
             "passwords",
             "logging",
+            "tracing",
             "routes",
         }
     assert how(("server", "listen")) is How.RESTART
