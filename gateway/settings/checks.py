@@ -34,6 +34,7 @@ def run(settings: Settings, route_index: Sequence[int], *, listener_files: bool 
     _cookie(settings, report)
     _identity(settings, report)
     _throttle(settings, report)
+    _tracing(settings, report)
     check_routes(settings, route_index, report)
     return report
 
@@ -138,3 +139,14 @@ def _throttle(settings: Settings, report: Report) -> None:
             report.error(("throttle", key, "per"), "must be between 1s and 24h")
     if not 1 <= settings.throttle.longest_wait <= 86400:
         report.error(("throttle", "longest_wait"), "must be between 1s and 24h")
+
+
+def _tracing(settings: Settings, report: Report) -> None:
+    tracing = settings.tracing
+    if not 0.1 <= tracing.timeout <= 60:
+        report.error(("tracing", "timeout"), "must be between 100ms and 60s")
+    if tracing.endpoint is None or tracing.headers is None:
+        return
+    endpoint = urlsplit(tracing.endpoint)
+    if endpoint.scheme == "http" and not is_loopback(endpoint.hostname or ""):
+        report.warn(("tracing", "endpoint"), "tracing.headers cross the network in the clear", "use https")

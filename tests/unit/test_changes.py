@@ -259,6 +259,7 @@ def test_every_section_says_how_it_changes() -> None:
             "throttle",
             "passwords",
             "logging",
+            "tracing",
             "routes",
         }
     assert how(("server", "listen")) is How.RESTART
@@ -269,6 +270,7 @@ def test_every_section_says_how_it_changes() -> None:
     assert how(("server", "socket_mode")) is How.RESTART
     assert how(("passwords", "hashing", "permits")) is How.ROLL
     assert how(("tokens", "algorithm")) is How.ROLL
+    assert how(("tracing", "sample_ratio")) is How.ROLL
     assert how(("never", "heard", "of")) is How.RESTART
 
 

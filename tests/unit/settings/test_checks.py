@@ -37,6 +37,16 @@ SECURE = "name: a, match: {path: /a/}, upstream: 'https://h'"
     ("text", "path", "message"),
     [
         ("server: {workers: 4}\nstorage: {database: 'memory:'}", "server.workers", "workers share nothing"),
+        ("tracing: {endpoint: 'collector:4318'}", "tracing.endpoint", "must be an absolute URL"),
+        ("tracing: {endpoint: 'http://u:p@collector'}", "tracing.endpoint", "must not contain a user name or password"),
+        ("tracing: {sample_ratio: 1.5}", "tracing.sample_ratio", "must be a number between 0 and 1"),
+        ("tracing: {sample_ratio: true}", "tracing.sample_ratio", "must be a number between 0 and 1"),
+        ("tracing: {sample_ratio: .nan}", "tracing.sample_ratio", "must be a number between 0 and 1"),
+        ("tracing: {headers: 'Bearer x'}", "tracing.headers", "name=value,name=value"),
+        ("tracing: {headers: 'a=x%0d%0ab: y'}", "tracing.headers", "without control characters"),
+        ("tracing: {headers: 'a=%ff'}", "tracing.headers", "valid UTF-8"),
+        ("tracing: {headers: 'a=%c3%a4'}", "tracing.headers", "must be ASCII"),
+        ("tracing: {timeout: 10ms}", "tracing.timeout", "between 100ms and 60s"),
         ("server: {workers: 1000}", "server.workers", "must be at most 512"),
         ("server: {worker_timeout: 10ms}", "server.worker_timeout", "must be between 100ms and 1h"),
         ("server: {reload: {interval: 0s}}", "server.reload.interval", "must be between 50ms and 1h"),
@@ -304,3 +314,12 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, text: str, path: str)
 )
 def test_what_is_right_passes_without_a_word(tmp_path: Path, text: str) -> None:
     assert check(tmp_path, text) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "warned"), [("http://127.0.0.1:4318", False), ("https://otlp.test", False), ("http://otlp.test", True)]
+)
+def test_the_collectors_key_in_the_clear_is_warned_of(tmp_path: Path, endpoint: str, warned: bool) -> None:
+    errors, warnings = check(tmp_path, f"tracing: {{endpoint: '{endpoint}', headers: 'x-api-key=k'}}\n" + routes(GOOD))
+    assert errors == []
+    assert [path for path, _ in warnings if path == "tracing.endpoint"] == ["tracing.endpoint"] * warned

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.policies import span_policy
 from gateway.settings.loader import ConfigError, load
 from gateway.settings.secrets import REDACTED, origin, redact_url, shown
 
@@ -50,3 +51,24 @@ def test_a_refused_admin_token_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
         load(None, {"GATEWAY__SERVER__ADMIN_TOKEN": "short-secret"})
     assert "short-secret" not in str([str(problem) for problem in caught.value.problems])
+
+
+def test_the_collectors_headers_are_hidden_whole_and_can_come_from_a_file(tmp_path: Path) -> None:
+    secret = "authorization=Basic%20c2VjcmV0,x-tenant=a"
+    file = tmp_path / "headers"
+    file.write_text(secret + "\n")
+    for env in ({"GATEWAY__TRACING__HEADERS": secret}, {"GATEWAY__TRACING__HEADERS_FILE": str(file)}):
+        loaded = load(None, env | {"GATEWAY__TRACING__ENDPOINT": "http://127.0.0.1:4318"})
+        assert shown(loaded)["tracing"]["headers"] == REDACTED
+        policy = span_policy(loaded.settings)
+        assert policy is not None
+        assert policy.headers == (("authorization", "Basic c2VjcmV0"), ("x-tenant", "a"))
+        assert "c2VjcmV0" not in repr(policy)
+
+
+def test_a_collector_without_a_path_and_a_ratio_from_the_environment() -> None:
+    env = {"GATEWAY__TRACING__ENDPOINT": "http://collector:4318/", "GATEWAY__TRACING__SAMPLE_RATIO": "0.25"}
+    policy = span_policy(load(None, env).settings)
+    assert policy is not None
+    assert (policy.endpoint, policy.sample_ratio) == ("http://collector:4318/v1/traces", 0.25)
+    assert span_policy(load(None, {}).settings) is None
