@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -55,11 +56,9 @@ class Query:
         text = self.text(name)
         if text is None:
             return 0.0
-        try:
+        with suppress(ValueError, OverflowError):  # no such day, or out of reach
             if _TIME.fullmatch(text):
                 return max(0.0, datetime.fromisoformat(text.upper()).timestamp())
-        except (ValueError, OverflowError):
-            pass
         raise InvalidRequest(f"The parameter {name!r} must be a time such as 2030-01-31T12:00:00Z.")
 
 

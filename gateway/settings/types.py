@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -304,10 +305,8 @@ def _pairs(text: str) -> str:
 
 def _ratio(value: object) -> object:
     if isinstance(value, str):  # from the environment
-        try:
+        with suppress(ValueError):  # refused below, in words
             value = float(value)
-        except ValueError:
-            pass
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
     raise ValueError("must be a number between 0 and 1")
