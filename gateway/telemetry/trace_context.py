@@ -10,17 +10,17 @@ import random
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _LENGTH: Final = 55
 _NAME: Final = b"traceparent: "
 _HEX: Final = b"0123456789abcdef"
+_ODD: Final = b"13579bdf"
 _MARK: Final = b"\r\n" + _NAME
 _STATE: Final = b"tracestate: "
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """What a traceparent says: 32 and 16 hex digits."""
 
     trace_id: str
@@ -40,7 +40,7 @@ def parse(value: bytes) -> Parent | None:
     trace_id, span_id = head[3:35].decode("ascii"), head[36:52].decode("ascii")
     if not trace_id.strip("0") or not span_id.strip("0"):
         return None
-    return Parent(trace_id, span_id, bool(int(head[53:55], 16) & 1))
+    return Parent(trace_id, span_id, head[54] in _ODD)
 
 
 @dataclass(slots=True)
@@ -104,8 +104,10 @@ class Sampler:
         """Decide about a request whose header lines (`Name: value`, the first one empty) are `lines`, and change those
         that say what it is part of. None: it is not traced; what it came with passes on.
         """
-        if _MARK in b"\r\n".join(lines).lower():
-            return self._continued(lines, request_id, trusted=trusted)
+        block = b"\r\n".join(lines)
+        at = block.lower().find(_MARK)
+        if at >= 0:
+            return self._continued(lines, request_id, _parent(block, at + len(_MARK)), trusted=trusted)
         if self._chance() >= self._ratio:
             return None
         _drop(lines, _STATE)
@@ -115,9 +117,7 @@ class Sampler:
         """A request has ended, or somebody else answers it."""
         self.active.pop(request_id, None)
 
-    def _continued(self, lines: list[bytes], request_id: str, *, trusted: bool) -> Trace | None:
-        values = [line[len(_NAME) :] for line in lines if line[: len(_NAME)].lower() == _NAME]
-        parent = parse(values[0]) if len(values) == 1 else None
+    def _continued(self, lines: list[bytes], request_id: str, parent: Parent | None, *, trusted: bool) -> Trace | None:
         if parent is None:  # as if it had not come, and its state with it (3.2.2.2, 3.3.1)
             _drop(lines, _NAME)
             _drop(lines, _STATE)
@@ -136,6 +136,14 @@ class Sampler:
         trace = self.active[request_id] = Trace(trace_id, parent_id, ids[32:48], ids[48:])
         lines.append(trace.line)
         return trace
+
+
+def _parent(block: bytes, start: int) -> Parent | None:
+    """What the one traceparent in a block of header lines says, whose value begins at `start`."""
+    end = block.find(b"\r\n", start)
+    if end < 0:
+        return parse(block[start:])
+    return parse(block[start:end]) if block.lower().find(_MARK, end) < 0 else None
 
 
 def _drop(lines: list[bytes], start: bytes) -> None:

@@ -63,7 +63,7 @@ async def test_the_next_request_on_a_connection_meets_the_new_configuration() ->
         gateway.front.change_over(new.proxy)
         writer.write(b"GET /public/x HTTP/1.1\r\nHost: gateway.test\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n")
         assert status_of(await answer(reader)) == 200
-        assert new.notes.requests[0][-3] == "192.0.2.9"  # the peer is trusted now, on this connection too
+        assert new.notes.requests[0][11] == "192.0.2.9"  # the peer is trusted now, on this connection too
         assert new.proxy.admission.count == 1  # and it is not counted twice
         assert up.connections == 1  # the backend's connection stayed
         await hang_up(writer)
