@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from ssl import SSLContext
 from typing import Final
@@ -24,6 +25,8 @@ HEADER_TIME: Final = 5.0
 HANDSHAKE_TIME: Final = 10.0
 SHUTDOWN_TIME: Final = 5.0
 _AT_ONCE: Final = 64
+_LAST: Final = 4096
+"""Waiting connections that are taken before the listener is closed."""
 _PAUSE: Final = 0.5
 """Seconds without accepting after the process ran out of descriptors."""
 
@@ -69,13 +72,16 @@ class Acceptor:
         return len(self._waiting) + len(self._starting)
 
     def stop(self) -> None:
-        """Accept no more; what was accepted goes on."""
+        """Accept what waits already and no more; what was accepted goes on. Closing would reset those that wait."""
         if self._closed:
             return
         self._closed = True
         if self._resume is not None:
             self._resume.cancel()
         self._loop.remove_reader(self._listener.fileno())
+        with suppress(OSError):
+            for _ in range(_LAST):
+                self._accept_one()
         self._listener.close()
 
     def close(self) -> None:
@@ -97,7 +103,7 @@ class Acceptor:
             return
         for _ in range(self._at_once):
             try:
-                sock, peer = self._listener.accept()
+                self._accept_one()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptors left: the listener stays readable
@@ -105,10 +111,13 @@ class Acceptor:
                 self._loop.call_exception_handler(complaint)
                 self._look_away(_PAUSE)
                 return
-            sock.setblocking(False)
-            if isinstance(peer, tuple):  # an accepted socket has no protocol number, so that asyncio does not do it
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._accepted(sock, peer[0] if isinstance(peer, tuple) else None)
+
+    def _accept_one(self) -> None:
+        sock, peer = self._listener.accept()
+        sock.setblocking(False)
+        if isinstance(peer, tuple):  # an accepted socket has no protocol number, so that asyncio does not do it
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._accepted(sock, peer[0] if isinstance(peer, tuple) else None)
 
     def _look_away(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener.fileno())

@@ -147,8 +147,11 @@ def test_the_configurations_are_accepted(name: str, tmp_path: Path) -> None:
     if name.startswith("kubernetes"):
         path = tmp_path / "gateway.yaml"
         path.write_text(document(name)["data"]["gateway.yaml"])
-    database = {"GATEWAY__STORAGE__DATABASE": "postgresql://gateway@db.test/gateway?sslmode=verify-full"}
-    settings = load(path, database).settings
+    stores = {
+        "GATEWAY__STORAGE__DATABASE": "postgresql://gateway@db.test/gateway?sslmode=verify-full",
+        "GATEWAY__STORAGE__REDIS": "rediss://redis.test:6379/0",
+    }
+    settings = load(path, stores).settings
     assert settings.storage.master_key_file == "/run/secrets/gateway/master_key"
     assert settings.logging.format == "json"
     assert settings.server.listen == "0.0.0.0:8080"
