@@ -86,7 +86,8 @@ def test_without_redis_under_load_nothing_is_lost_and_guessing_stays_limited(nod
     assert clients.failures == []
     assert set(clients.statuses) == {200}
     told = [after - count for after, count in zip(_told(nodes), before, strict=True)]
-    assert all(1 <= count <= 2 for count in told)  # once per worker
+    # Once per worker; not again where nobody has logged in since the outage of a test before.
+    assert all(count <= 2 for count in told)
 
 
 def _told(nodes: Nodes) -> list[int]:
